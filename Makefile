@@ -1,0 +1,35 @@
+# Needs Python 3.11 or newer, git and make; each target sets up .venv by itself, once.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench
+
+# .venv/bin comes first, as tools/prometheus.sh may have put prometheus and promtool there.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+PYTHON_IN_VENV := .venv/bin/python
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "ARGS='...' hands options on to demo, test and bench."
+
+demo: ## watch a small fleet lose workers and lose nothing else
+	@sh tools/setup.sh demo
+	@sh tools/prometheus.sh || true
+	@.venv/bin/baton demo $(ARGS)
+
+test: lint ## everything a release must pass: lint, types, all tests
+	@sh tools/prometheus.sh || true
+	$(PYTHON_IN_VENV) -m pytest -n 2 $(ARGS)
+
+lint: ## style, format and types
+	@sh tools/setup.sh dev
+	$(PYTHON_IN_VENV) -m ruff check
+	$(PYTHON_IN_VENV) -m ruff format --check
+	$(PYTHON_IN_VENV) -m mypy
+
+format: ## put the code into the house format
+	@sh tools/setup.sh dev
+	$(PYTHON_IN_VENV) -m ruff check --fix
+	$(PYTHON_IN_VENV) -m ruff format
+
+bench: ## measure what leases, takeovers and scrapes cost on this machine
+	@sh tools/setup.sh dev
+	$(PYTHON_IN_VENV) -m benchmarks $(ARGS)

@@ -1,0 +1,93 @@
+"""tools/prometheus.sh gets Prometheus, or says in one line how to."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+#: All that the script itself calls, without any source of Prometheus.
+BASICS = ("sh", "cat", "chmod", "dirname", "id", "uname")
+#: Writes its arguments down, and does what was asked of the container.
+FAKE_DOCKER = '#!/bin/sh\nprintf "%s\\n" "$*" >>"$CALLS"\n'
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout with the script, an empty ``.venv``, and a PATH of its own in ``path``."""
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / "tools").mkdir()
+    shutil.copy(ROOT / "tools" / "prometheus.sh", tmp_path / "tools")
+    (tmp_path / "path").mkdir()
+    for name in BASICS:
+        found = shutil.which(name)
+        assert found, name
+        (tmp_path / "path" / name).symlink_to(found)
+    return tmp_path
+
+
+def put(file: Path, script: str) -> None:
+    """Write an executable script."""
+    file.write_text(script)
+    file.chmod(0o755)
+
+
+def run(checkout: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run ``command`` in ``checkout``, seeing only the programs in its ``path``."""
+    return subprocess.run(
+        command,
+        cwd=checkout,
+        env={
+            "PATH": str(checkout / "path"),
+            "CALLS": str(checkout / "calls"),
+            "TMPDIR": "/scratch",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_prometheus_and_promtool_run(prometheus: str, promtool: str) -> None:
+    """The two programs that later tests lean on are there and start."""
+    for tool in (prometheus, promtool):
+        done = subprocess.run([tool, "--version"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "version" in done.stdout + done.stderr
+
+
+def test_silent_when_both_are_on_path(checkout: Path) -> None:
+    """What is there already is left alone."""
+    for tool in ("prometheus", "promtool"):
+        put(checkout / "path" / tool, "#!/bin/sh\n")
+    done = run(checkout, "sh", "tools/prometheus.sh")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_one_clear_line_when_there_is_no_way(checkout: Path) -> None:
+    """Without apt and Docker it fails in one line that says what to do."""
+    done = run(checkout, "sh", "tools/prometheus.sh")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert "put prometheus and promtool on PATH" in done.stderr
+
+
+def test_docker_stands_in_with_the_callers_network_and_folders(checkout: Path) -> None:
+    """The wrappers hand every argument to the image, which sees what the caller sees."""
+    put(checkout / "path" / "docker", FAKE_DOCKER)
+    done = run(checkout, "sh", "tools/prometheus.sh")
+    assert done.returncode == 0, done.stderr
+    (checkout / "calls").unlink()
+    run(checkout, ".venv/bin/promtool", "check", "rules", "a b.yml")
+    call = (checkout / "calls").read_text()
+    assert call.startswith("run --rm")
+    assert "--network host" in call
+    assert f"--volume {checkout}:{checkout}" in call
+    assert "--volume /scratch:/scratch" in call
+    assert f"--workdir {checkout}" in call
+    assert "--entrypoint /bin/promtool prom/prometheus:" in call
+    assert call.endswith(" check rules a b.yml\n")
