@@ -1,0 +1,398 @@
+"""Threads that carry out what the protocol decides: the only place where it meets the world.
+
+Two lanes carry the store's calls, each in order. Heartbeats, loss and peers go to the sessions
+file and never wait for a data write; claims and the end of a session go to the data file.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Protocol
+
+from baton.domain.words import Evidence
+from baton.errors import BatonError, LeaseLost, StoreRestored
+from baton.fleet import messages as m
+from baton.fleet.evidence import DeathWatch, SessionLock
+from baton.fleet.lease import Lease, LiveSession
+from baton.fleet.model import ClaimRequest, LeaseKey, SessionSpec
+from baton.fleet.points import Point, reach
+from baton.fleet.process import ProcessIdentity
+from baton.fleet.protocol import WorkerProtocol
+from baton.fleet.store import Store, lock_folder, new_id
+
+_log = logging.getLogger("baton.worker")
+
+
+class Runner(Protocol):
+    """Runs a task to its end on a thread of its own."""
+
+    def __call__(self, lease: Lease) -> bool:
+        """Run; returns whether the store gave trouble, so that the lease is in doubt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Who is told what the worker measures; told nothing by default."""
+
+    on_beat: Callable[[bool, float], None] = lambda ok, seconds: None  # noqa: ARG005
+    on_node: Callable[[str, str, float], None] = lambda graph, node, seconds: None  # noqa: ARG005
+    on_write: Callable[[float], None] = lambda seconds: None  # noqa: ARG005
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One thread that does one thing after another."""
+
+    name: str
+    todo: SimpleQueue[Callable[[], None] | None] = field(default_factory=SimpleQueue)
+    thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self.thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        while (job := self.todo.get()) is not None:
+            job()
+
+
+class Driver:
+    """One worker's threads, from its first session to its last."""
+
+    def __init__(
+        self,
+        store: Store,
+        config: m.WorkerConfig,
+        *,
+        kind: str,
+        runner: Runner | None = None,
+        version: str = "",
+        metrics_address: str | None = None,
+        hooks: Hooks | None = None,
+    ) -> None:
+        """Put a worker together; nothing runs yet.
+
+        Args:
+            store: the open store.
+            config: how the worker behaves.
+            kind: ``worker`` or ``embedded``.
+            runner: runs a task; None for a session that only leases by hand.
+            version: what the session row says of the software.
+            metrics_address: where this process exports its own metrics, if it does.
+            hooks: who is told of measurements.
+        """
+        self.config = config
+        self.session: LiveSession | None = None
+        self.hooks = hooks or Hooks()
+        self._store = store
+        self._kind = kind
+        self._runner = runner
+        self._version = version
+        self._metrics_address = metrics_address
+        self._protocol = WorkerProtocol(config)
+        self._events: SimpleQueue[m.Event] = SimpleQueue()
+        self._timers: dict[str, float] = {}
+        self._beats = _Lane("baton-heartbeat")
+        self._calls = _Lane("baton-claims")
+        self._watch = DeathWatch(self._on_gone)
+        self._lock: SessionLock | None = None
+        self._leases: dict[LeaseKey, Lease] = {}
+        self._leases_lock = threading.Lock()
+        self._opened = threading.Event()
+        self._done = False
+        self.fatal: BatonError | None = None
+
+    # The loop
+
+    def run(self) -> None:
+        """Run until drained.
+
+        Raises:
+            BatonError: the store turned out to be unusable, for instance an older copy.
+        """
+        self._beats.start()
+        self._calls.start()
+        try:
+            self._carry_out(self._protocol.start())
+            while not self._done:
+                self._turn()
+        finally:
+            self._close()
+        if self.fatal is not None:
+            raise self.fatal
+
+    def _turn(self) -> None:
+        """Wait for one event or one timer, and carry out what follows."""
+        now = time.monotonic()
+        due = min(self._timers.items(), key=lambda item: item[1], default=None)
+        try:
+            event: m.Event = self._events.get(
+                timeout=None if due is None else max(0.0, due[1] - now)
+            )
+        except Empty:
+            assert due is not None
+            self._timers.pop(due[0], None)
+            event = m.Tick(due[0])
+        commands = self._protocol.on(event, time.monotonic())
+        if self.session is not None and self._protocol.session_id == self.session.session_id:
+            self.session.confirm(self._protocol.confirmed_until)
+        self._carry_out(commands)
+
+    def tell(self, event: m.Event) -> None:
+        """Tell the protocol something, from any thread or from a signal handler."""
+        self._events.put(event)
+
+    def wait_opened(self, timeout_seconds: float) -> LiveSession | None:
+        """The live session, once there is one; None if that took too long."""
+        deadline = time.monotonic() + timeout_seconds
+        while (left := deadline - time.monotonic()) > 0 and self.fatal is None:
+            session = self.session
+            if session is not None and session.over is None:
+                return session
+            self._opened.wait(min(left, 0.05))
+        return None
+
+    def _close(self) -> None:
+        self._watch.close()
+        for lane in (self._beats, self._calls):
+            lane.todo.put(None)
+        if self._lock is not None:
+            self._lock.release()
+        if self.session is not None:
+            self.session.end("stopped")
+
+    # Commands
+
+    def _carry_out(self, commands: list[m.Command]) -> None:
+        for command in commands:
+            self._do(command)
+
+    def _do(self, command: m.Command) -> None:  # noqa: C901, PLR0912 - the dispatch table, flat on purpose
+        match command:
+            case m.SetTimer():
+                self._timers[command.name] = command.at
+            case m.SendBeat():
+                self._beats.todo.put(lambda: self._send_beat(command.session_id))
+            case m.LookAtPeers():
+                self._beats.todo.put(lambda: self._call("peers", self._look_at_peers))
+            case m.Bury():
+                self._beats.todo.put(lambda: self._call("bury", lambda: self._bury(command)))
+            case m.TryClaim():
+                self._calls.todo.put(lambda: self._call("claim", lambda: self._claim(command)))
+            case m.OpenSession():
+                self._calls.todo.put(lambda: self._call("open", self._open_session))
+            case m.StopSession():
+                self._calls.todo.put(lambda: self._call("stop", lambda: self._stop(command)))
+            case m.DrainSession():
+                self._calls.todo.put(lambda: self._call("drain", lambda: self._drain(command)))
+            case m.NoteLate():
+                self._calls.todo.put(lambda: self._call("note", lambda: self._note_late(command)))
+            case m.Watch():
+                spec = command.session.spec
+                path = Path(spec.lock_path) if spec.lock_path else None
+                self._watch.watch(spec.session_id, spec.identity, path, spec.lock_inode)
+            case m.Forget():
+                self._watch.forget(command.session_id)
+            case m.StartRun():
+                self._start_run(command)
+            case m.DrainRuns():
+                self._drain_runs()
+            case m.LoseRuns():
+                self._lose_runs(command)
+            case m.Exit():
+                self._done = True
+
+    def _call(self, what: str, call: Callable[[], m.Event | None]) -> None:
+        """Make a call to the store on a lane, and tell the protocol how it went."""
+        try:
+            event = call()
+        except StoreRestored as error:
+            # Whoever goes on writing to a copy would split the history.
+            self.fatal = error
+            self._end_all("stopped")
+            self._done = True
+            event = m.CallFailed(what, str(error))
+        except LeaseLost:
+            event = m.SessionOver()
+        except (BatonError, OSError) as error:
+            _log.warning("store did not answer: %s", error, extra={"call": what})
+            event = m.CallFailed(what, str(error))
+        if event is not None:
+            self.tell(event)
+
+    # Calls, on a lane
+
+    def _open_session(self) -> m.Event:
+        if self._lock is not None:
+            self._lock.release()
+        session_id = new_id()
+        sent_at = time.monotonic()
+        self._lock = SessionLock(lock_folder(self._store), session_id)
+        beat = self._store.start_session(self._spec(session_id, self._lock))
+        self.session = LiveSession(session_id, self.config.worker_id)
+        self._opened.set()
+        _log.info("session started", extra={"session_id": session_id})
+        return m.SessionOpened(session_id, beat, sent_at)
+
+    def _spec(self, session_id: str, lock: SessionLock) -> SessionSpec:
+        identity = ProcessIdentity.of_self()
+        return SessionSpec(
+            session_id=session_id,
+            worker_id=self.config.worker_id,
+            pool=self.config.pool,
+            kind=self._kind,
+            interval_us=round(self.config.interval_seconds * 1e6),
+            ttl_us=round(self.config.ttl_seconds * 1e6),
+            concurrency=self.config.concurrency,
+            graphs=self.config.graphs,
+            version=self._version,
+            metrics_address=self._metrics_address,
+            host=identity.host,
+            pid=identity.pid,
+            start_ticks=identity.start_ticks,
+            boot_id=identity.boot_id,
+            pid_namespace=identity.pid_namespace,
+            lock_path=str(lock.path),
+            lock_inode=lock.inode,
+        )
+
+    def _send_beat(self, session_id: str) -> None:
+        sent_at = time.monotonic()
+        ok = False
+
+        def beat() -> m.Event:
+            nonlocal ok
+            reach(Point.HB_BEFORE, session_id)
+            answer = self._store.heartbeat(session_id)
+            ok = answer.accepted
+            reach(Point.HB_AFTER_WRITE, session_id)
+            return m.BeatDone(answer, sent_at)
+
+        self._call("beat", beat)
+        self.hooks.on_beat(ok, time.monotonic() - sent_at)
+
+    def _look_at_peers(self) -> m.Event:
+        now_us, sessions = self._store.peers()
+        return m.PeersSeen(now_us, tuple(sessions))
+
+    def _bury(self, command: m.Bury) -> m.Event:
+        if self._store.bury(command.loss):
+            loss = command.loss
+            about = {"peer_session_id": loss.session_id, "evidence": loss.evidence.value}
+            _log.warning("peer lost", extra=about)
+        return m.Buried(command.loss.session_id)
+
+    def _claim(self, command: m.TryClaim) -> m.Event:
+        config = self.config
+        claims = self._store.claim(
+            ClaimRequest(
+                session_id=command.session_id,
+                worker_id=config.worker_id,
+                pool=config.pool,
+                graphs=config.graphs,
+                limit=command.limit,
+                running=command.running,
+                deadlines_us={g: round(s * 1e6) for g, s in config.deadlines_seconds.items()},
+                fruitless_max=config.fruitless_max,
+                avoid_us=round(config.ttl_seconds * 1e6),
+            )
+        )
+        for task_id in claims.quarantined:
+            _log.error("task quarantined", extra={"task_id": task_id})
+        outstanding = 0
+        if config.until_idle and not claims.won:
+            outstanding = sum(
+                tasks
+                for pool, graph, state, tasks in self._store.counts()
+                if pool == config.pool and graph in config.graphs and state in ("pending", "active")
+            )
+        return m.ClaimDone(claims, outstanding)
+
+    def _stop(self, command: m.StopSession) -> m.Event:
+        reach(Point.RELEASE_BEFORE, command.session_id)
+        self._store.stop_session(command.session_id, self.config.worker_id, command.reason)
+        _log.info("session stopped", extra={"session_id": command.session_id})
+        return m.SessionStopped()
+
+    def _drain(self, command: m.DrainSession) -> None:
+        self._store.drain_session(command.session_id, self.config.worker_id)
+
+    def _note_late(self, command: m.NoteLate) -> None:
+        self._store.note_late(command.session_id, self.config.worker_id, command.silence_us)
+
+    # Peers and runs
+
+    def _on_gone(self, session_id: str, evidence: Evidence, held: bool, ended_ns: int) -> None:  # noqa: FBT001 - DeathWatch's signature
+        # The same moment on the store's clock, whose unit is the microsecond.
+        ago_us = (time.monotonic_ns() - ended_ns) // 1000
+        last_sign_at = self._store.clock.now_us() - ago_us if held else None
+        self.tell(m.PeerGone(session_id, evidence, last_sign_at))
+
+    def _start_run(self, command: m.StartRun) -> None:
+        session = self.session
+        assert session is not None
+        assert self._runner is not None
+        lease = Lease(self._store, command.claim, session)
+        lease.on_write = self.hooks.on_write
+        self.add_lease(lease)
+        threading.Thread(
+            target=self._run_task, args=(lease,), name=f"baton-run-{lease.task_id}", daemon=True
+        ).start()
+
+    def _run_task(self, lease: Lease) -> None:
+        assert self._runner is not None
+        trouble = True
+        try:
+            trouble = self._runner(lease)
+        except BatonError as error:
+            about = {"task_id": lease.task_id, "epoch": lease.epoch}
+            _log.warning("run could not be recorded: %s", error, extra=about)
+        finally:
+            self.drop_lease(lease)
+            self.tell(m.RunEnded(lease.claim.key, trouble))
+
+    def add_lease(self, lease: Lease) -> None:
+        """Let a lease learn of the session's fate."""
+        with self._leases_lock:
+            self._leases[lease.claim.key] = lease
+
+    def drop_lease(self, lease: Lease) -> None:
+        """The lease is over."""
+        with self._leases_lock:
+            self._leases.pop(lease.claim.key, None)
+
+    def lease(self, key: LeaseKey) -> Lease | None:
+        """A lease that is held now."""
+        with self._leases_lock:
+            return self._leases.get(key)
+
+    def leases(self) -> list[Lease]:
+        """The leases that are held now."""
+        with self._leases_lock:
+            return list(self._leases.values())
+
+    def _drain_runs(self) -> None:
+        for lease in self.leases():
+            if lease.control is not None:
+                lease.control.request_drain("drain")
+
+    def _lose_runs(self, command: m.LoseRuns) -> None:
+        session = self.session
+        if session is not None and session.session_id == command.session_id:
+            session.end(command.why)
+            self._opened.clear()
+        for lease in self.leases():
+            if lease.claim.key.session_id == command.session_id:
+                lease.lost = lease.lost or command.why
+
+    def _end_all(self, why: str) -> None:
+        if self.session is not None:
+            self.session.end(why)
+        for lease in self.leases():
+            lease.lost = lease.lost or why

@@ -1,0 +1,88 @@
+"""Effects inside nodes: recorded once, and a stable key to pass on to their target.
+
+The promise: an external effect happens once at a target that honours the key, and at least once
+elsewhere. A node's body may run more than once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.config import get_config
+from langgraph.runtime import get_runtime
+
+from baton.domain.ledger import netstring
+from baton.errors import BadInput, LeaseRequired
+from baton.fleet.lease import Lease, lease_in
+from baton.fleet.points import Point, reach
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_SERDE = JsonPlusSerializer()
+
+
+def effect_key(key: str) -> str:
+    """The key of an effect, stable over crash and retry, distinct for the siblings of a Send.
+
+    Source: SHA-256 over netstrings of the task id, LangGraph's checkpoint namespace, LangGraph's
+    task id (which is derived from the checkpoint, so that a re-run node has the same) and ``key``.
+
+    Args:
+        key: tells the effects of one node apart; the same on each run of the node.
+
+    Raises:
+        BadInput: called outside a node.
+    """
+    return _key_and_step(key)[0]
+
+
+def _key_and_step(key: str) -> tuple[str, str]:
+    try:
+        info = get_runtime().execution_info
+    except RuntimeError as error:
+        raise BadInput(detail="baton.once and baton.effect_key work inside a node only") from error
+    if info is None:
+        raise BadInput(detail="this version of LangGraph does not say which node is running")
+    parts = (info.thread_id or "", info.checkpoint_ns, info.task_id, key)
+    digest = hashlib.sha256("".join(map(netstring, parts)).encode()).hexdigest()
+    return digest, info.checkpoint_id
+
+
+def _current_lease() -> Lease:
+    config = get_config()
+    lease = lease_in(config)
+    if lease is None:
+        raise LeaseRequired(str(config.get("configurable", {}).get("thread_id", "")))
+    return lease
+
+
+def once(key: str, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call ``fn`` unless its result is recorded; record the result under the lease's fence.
+
+    Args:
+        key: tells the effects of one node apart; the same on each run of the node.
+        fn: the effect. Give its target ``effect_key(key)``, so that it can recognise a repeat.
+        args: passed on to ``fn``.
+        kwargs: passed on to ``fn``.
+
+    Raises:
+        LeaseLost: the task was taken over; before ``fn`` if that is known by then.
+        LeaseRequired: the graph runs without a lease of this process.
+        BadInput: called outside a node.
+    """
+    full_key, step_id = _key_and_step(key)
+    lease = _current_lease()
+    lease.check()
+    found = lease.effect(full_key, step_id)
+    if found is not None:
+        recorded: T = _SERDE.loads_typed(found)
+        return recorded
+    reach(Point.EFFECT_BEFORE, lease.task_id)
+    result = fn(*args, **kwargs)
+    reach(Point.EFFECT_AFTER, lease.task_id)
+    lease.record_effect(full_key, step_id, _SERDE.dumps_typed(result))
+    return result

@@ -1,0 +1,176 @@
+"""A lease as the process that holds it sees it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from langchain_core.runnables import RunnableConfig
+
+from baton.errors import LeaseLost
+from baton.fleet.model import Claim, LeaseKey, Typed
+from baton.fleet.saver import EPOCH, RUN, SESSION, WORKER
+
+if TYPE_CHECKING:
+    from langgraph.runtime import RunControl
+
+    from baton.fleet.store import Store
+
+#: Every lease that this process holds or held a moment ago, for code inside nodes to find.
+_LEASES: dict[LeaseKey, Lease] = {}
+
+
+class LiveSession:
+    """What a session's heartbeats tell the runs that depend on them."""
+
+    def __init__(self, session_id: str, worker_id: str) -> None:
+        """Begin unconfirmed.
+
+        Args:
+            session_id: the session.
+            worker_id: its worker.
+        """
+        self.session_id = session_id
+        self.worker_id = worker_id
+        self._confirmed_until = float("-inf")
+        self._changed = threading.Condition()
+        self._over: str | None = None
+
+    def confirm(self, until: float) -> None:
+        """The leases are ours until this moment of the monotonic clock."""
+        with self._changed:
+            self._confirmed_until = until
+            self._changed.notify_all()
+
+    def end(self, why: str) -> None:
+        """The leases are not ours any more."""
+        with self._changed:
+            self._over = self._over or why
+            self._changed.notify_all()
+
+    @property
+    def over(self) -> str | None:
+        """Why the session has ended; None while it lives."""
+        return self._over
+
+    def wait_confirmed(self) -> str | None:
+        """Wait until the leases are surely ours; returns why they are not.
+
+        A process that slept wakes up here: its next heartbeat decides, not its own guess. The
+        wait is bounded by the end of the session, which the driver announces in any case.
+        """
+        if time.monotonic() < self._confirmed_until:
+            return self._over
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._over is not None or time.monotonic() < self._confirmed_until
+            )
+        return self._over
+
+
+class Lease:
+    """The right to write on a task, for as long as nobody else has taken it over."""
+
+    def __init__(self, store: Store, claim: Claim, session: LiveSession) -> None:
+        """Hold a claim under a session.
+
+        Args:
+            store: where the lease was won.
+            claim: what was won.
+            session: the session that carries it.
+        """
+        self._store = store
+        self.claim = claim
+        self.session = session
+        self.lost: str | None = None
+        #: An interrupt is the last thing that was written.
+        self.interrupted = False
+        #: Asked to stop at the next super-step.
+        self.control: RunControl | None = None
+        self.on_write: Callable[[float], None] = lambda _: None
+
+    @property
+    def task_id(self) -> str:
+        """The task that is leased: the thread id."""
+        return self.claim.task_id
+
+    @property
+    def epoch(self) -> int:
+        """The fencing token."""
+        return self.claim.key.epoch
+
+    @property
+    def config(self) -> RunnableConfig:
+        """What to pass to ``graph.invoke`` so that its checkpoints carry this lease."""
+        return {
+            "configurable": {
+                "thread_id": self.claim.task_id,
+                EPOCH: self.claim.key.epoch,
+                SESSION: self.claim.key.session_id,
+                RUN: self.claim.run_id,
+                WORKER: self.session.worker_id,
+            }
+        }
+
+    def check(self) -> None:
+        """Return only while the lease is surely ours; a node starts after this.
+
+        Raises:
+            LeaseLost: it is not.
+        """
+        why = self.lost or self.session.wait_confirmed()
+        if why is not None:
+            raise LeaseLost(self.task_id, self.epoch, why)
+
+    def effect(self, effect_key: str, step_id: str) -> Typed | None:
+        """The recorded result of an effect, if there is one.
+
+        Raises:
+            LeaseLost: the fence refused.
+        """
+        with self._refusals():
+            return self._store.effect(self.claim, self.session.worker_id, effect_key, step_id)
+
+    def record_effect(self, effect_key: str, step_id: str, result: Typed) -> None:
+        """Record an effect's result.
+
+        Raises:
+            LeaseLost: the fence refused.
+        """
+        with self._refusals():
+            worker_id = self.session.worker_id
+            self._store.record_effect(self.claim, worker_id, effect_key, step_id, result)
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except LeaseLost as lost:
+            self.lost = self.lost or lost.why
+            self._store.refused(self.claim.key)
+            raise
+
+    def remember(self) -> None:
+        """Let code inside nodes find this lease."""
+        _LEASES[self.claim.key] = self
+
+    def forget(self) -> None:
+        """The run is over."""
+        _LEASES.pop(self.claim.key, None)
+
+
+def lease_of(key: LeaseKey) -> Lease | None:
+    """The lease of this process with that key, if there is one."""
+    return _LEASES.get(key)
+
+
+def lease_in(config: RunnableConfig) -> Lease | None:
+    """The lease that a LangGraph config carries, if this process holds it."""
+    configurable = config.get("configurable", {})
+    if EPOCH not in configurable:
+        return None
+    key = LeaseKey(str(configurable["thread_id"]), configurable[EPOCH], configurable[SESSION])
+    return lease_of(key)

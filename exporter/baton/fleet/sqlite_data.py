@@ -1,0 +1,314 @@
+"""The data file's write path: one fenced transaction for everything a super-step makes durable.
+
+Pending writes of nodes are *parked* for a few milliseconds, because the checkpoint that follows
+can carry them in its own commit. Whatever else happens first takes them along: a read, another
+transaction, or the flusher thread. So a sibling that finished early is durable within
+``LINGER_SECONDS``, and nobody ever reads a store that lacks what was parked.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol
+
+from baton.domain.ledger import GENESIS, StepSealer, step_payload
+from baton.errors import BatonError, LeaseLost
+from baton.fleet.clock import StoreClock
+from baton.fleet.model import Checkpoint, LeaseKey
+from baton.fleet.points import Point, reach
+from baton.fleet.sqlite_files import plain_error, plain_errors
+from baton.fleet.sqlite_write import SQL, Write
+
+_INSERT_CHECKPOINT = SQL["insert_checkpoint"]
+_INSERT_EVENT = SQL["insert_event"]
+_INSERT_WRITE = SQL["insert_write"]
+_REPLACE_WRITE = SQL["replace_write"]
+
+
+#: How long a pending write waits for the checkpoint that usually follows it at once.
+LINGER_SECONDS = 0.002
+
+#: Ticks without anything parked after which the flusher goes back to sleep.
+_IDLE_TICKS = 25
+
+#: A row of LangGraph's ``writes`` table, and whether the last one stands (interrupts, errors).
+ParkedWrite = tuple[bool, tuple[Any, ...]]
+
+
+class Gate(Protocol):
+    """The queue in front of a writer."""
+
+    def acquire(self) -> None:
+        """Wait for the turn."""
+
+    def release(self) -> None:
+        """Let the next one in."""
+
+
+class NoGate:
+    """For a store that only this process can see."""
+
+    def acquire(self) -> None:
+        """There is nobody to wait for."""
+
+    def release(self) -> None:
+        """There is nobody to let in."""
+
+
+class DataFile:
+    """The connection to the data file and everything that waits to be written to it."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        clock: StoreClock,
+        url: str,
+        gate: Gate,
+        *,
+        linger_seconds: float | None = LINGER_SECONDS,
+    ) -> None:
+        """Wrap an open data file.
+
+        Args:
+            connection: from ``open_data``, or in memory after ``prepare_data``.
+            clock: the store's clock.
+            url: for error messages.
+            gate: the queue in front of BEGIN IMMEDIATE.
+            linger_seconds: how long pending writes are parked at most; None leaves them to
+                whatever comes next, so that a simulation needs no thread and no real time.
+        """
+        connection.row_factory = sqlite3.Row
+        self.connection = connection
+        self._writing = connection.cursor()
+        self.sql = SQL
+        self.clock = clock
+        self.url = url
+        self.position = 0
+        self.lock = threading.Lock()
+        self.on_lost: Callable[[LeaseLost, LeaseKey], None] | None = None
+        self._gate = gate
+        self._linger_seconds = linger_seconds
+        # Parking takes a lock of its own, so that an event loop never waits for a commit.
+        self._park_lock = threading.Lock()
+        self._parked: dict[LeaseKey, list[ParkedWrite]] = {}
+        self._undo: dict[LeaseKey, list[ParkedWrite]] = {}
+        #: By lease, the last step this process appended: its place and its hash.
+        self._steps: dict[LeaseKey, tuple[StepSealer, int, str]] = {}
+        self._flusher: threading.Thread | None = None
+        self._wake = threading.Event()
+        self._closed = threading.Event()
+
+    @contextmanager
+    def write(self) -> Iterator[Write]:
+        """A transaction: commits at the end, rolls back on any exception."""
+        with self.lock, plain_errors(self.url):
+            # This may append to any chain, so what was known of their heads is forgotten.
+            self._steps.clear()
+            write = self._begin(None)
+            try:
+                yield write
+            except BaseException:
+                self._rollback()
+                raise
+            self._commit(write)
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Cursor]:
+        """A cursor for reading, after everything parked is durable."""
+        if self._parked:
+            self.flush()
+        with self.lock, plain_errors(self.url):
+            cursor = self.connection.cursor()
+            try:
+                yield cursor
+            finally:
+                cursor.close()
+
+    def rows(self, name: str, parameters: Any = ()) -> list[Any]:
+        """All rows of a named query."""
+        with self.read() as cursor:
+            return cursor.execute(SQL[name], parameters).fetchall()
+
+    def _begin(self, own: LeaseKey | None) -> Write:
+        """Begin, and write what others parked; ``own`` is left to the caller."""
+        self._gate.acquire()
+        try:
+            cursor = self._writing
+            cursor.execute("BEGIN IMMEDIATE")
+        except BaseException:
+            self._gate.release()
+            raise
+        write = Write(cursor, self.clock.now_us(), self.clock.wall_us())
+        try:
+            with self._park_lock:
+                self._undo, self._parked = self._parked, {}
+            for key, parked in self._undo.items():
+                if key != own:
+                    self._write_parked(write, key, parked)
+        except BaseException:
+            self._rollback()
+            raise
+        return write
+
+    def _commit(self, write: Write) -> None:
+        try:
+            self.connection.execute("COMMIT")
+        except BaseException:
+            self._rollback()
+            raise
+        self._gate.release()
+        self.position = max(self.position, write.seq)
+
+    def _rollback(self) -> None:
+        self._steps.clear()
+        # What was parked is not lost with somebody else's transaction.
+        with self._park_lock:
+            for key, parked in self._undo.items():
+                self._parked[key] = parked + self._parked.get(key, [])
+        try:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+        finally:
+            self._gate.release()
+
+    def _write_parked(self, write: Write, key: LeaseKey, parked: list[ParkedWrite]) -> None:
+        try:
+            write.fence(key)
+        except LeaseLost as lost:
+            write.refuse(key)
+            if self.on_lost is not None:
+                self.on_lost(lost, key)
+            return
+        self._insert_writes(write, parked)
+        write.run("note_bare_write", (write.at, key.task_id))
+
+    @staticmethod
+    def _insert_writes(write: Write, parked: list[ParkedWrite]) -> None:
+        for replace, row in parked:
+            write.cursor.execute(_REPLACE_WRITE if replace else _INSERT_WRITE, row)
+
+    def park(self, key: LeaseKey, writes: list[ParkedWrite]) -> None:
+        """Keep pending writes for the checkpoint that follows, for the linger at most."""
+        with self._park_lock:
+            self._parked.setdefault(key, []).extend(writes)
+        if self._linger_seconds is not None and not self._wake.is_set():
+            self._wake_flusher(self._linger_seconds)
+
+    def _wake_flusher(self, linger_seconds: float) -> None:
+        with self._park_lock:
+            if self._flusher is None:
+                self._flusher = threading.Thread(
+                    target=self._flush_forever,
+                    args=(linger_seconds,),
+                    name="baton-flusher",
+                    daemon=True,
+                )
+                self._flusher.start()
+        self._wake.set()
+
+    def flush(self) -> None:
+        """Make everything parked durable now."""
+        if self._parked:
+            with self.write():
+                pass
+
+    def _flush_forever(self, linger_seconds: float) -> None:
+        idle = 0
+        while not self._closed.is_set():
+            self._wake.wait()
+            waiting = self._parked or None
+            self._closed.wait(linger_seconds)
+            # Only what was there a whole tick ago has lingered long enough.
+            if waiting is not None and self._parked is waiting:
+                with suppress(BatonError):  # whoever writes next meets the same error
+                    self.flush()
+            idle = 0 if self._parked else idle + 1
+            if idle > _IDLE_TICKS:
+                self._wake.clear()
+                # Something may have been parked between the look and the clear.
+                if self._parked:
+                    self._wake.set()
+                idle = 0
+
+    def write_now(self, key: LeaseKey, writes: list[ParkedWrite], *, resume: bool) -> None:
+        """Make pending writes durable at once: interrupts, errors and resume values.
+
+        Raises:
+            LeaseLost: the fence refused.
+        """
+        with self.write() as write:
+            write.fence(key)
+            self._insert_writes(write, writes)
+            write.run("note_bare_write", (write.at, key.task_id))
+            if resume:
+                write.run("clear_resume", (key.task_id,))
+
+    def delete_thread(self, key: LeaseKey) -> None:
+        """Forget a task's checkpoints and pending writes; its ledger stays.
+
+        Raises:
+            LeaseLost: the fence refused.
+        """
+        with self.write() as write:
+            write.fence(key)
+            write.run("delete_checkpoints", (key.task_id,))
+            write.run("delete_writes", (key.task_id,))
+
+    def put(self, key: LeaseKey, run_id: str, worker_id: str, checkpoint: Checkpoint) -> None:
+        """Make a super-step durable: its pending writes, its checkpoint and its event.
+
+        Raises:
+            LeaseLost: the fence refused; nothing was written.
+        """
+        # The hot path: one call for each super-step of every run.
+        with self.lock:
+            try:
+                write = self._begin(key)
+                try:
+                    self._put(write, key, run_id, worker_id, checkpoint)
+                    reach(Point.CKPT_WRITE, key.task_id)
+                except BaseException as error:
+                    if isinstance(error, LeaseLost):
+                        # Its parked writes are refused with it, not kept for a later try.
+                        self._undo.pop(key, None)
+                    self._rollback()
+                    raise
+                self._commit(write)
+            except sqlite3.DatabaseError as error:
+                raise plain_error(self.url, error) from error
+
+    def _put(self, write: Write, key: LeaseKey, run_id: str, worker_id: str, c: Checkpoint) -> None:
+        # Only this process appends under this epoch, so the head it left is the head it finds.
+        known = self._steps.get(key)
+        if known is None:
+            sealer = StepSealer(key.task_id, run_id, worker_id, key.session_id, key.epoch)
+            n, prev = write.fence(key) or (-1, GENESIS)
+        else:
+            sealer, n, prev = known
+            write.fence_only(key)
+        parked = self._undo.get(key, ())
+        execute = write.cursor.execute
+        for replace, row in parked:
+            execute(_REPLACE_WRITE if replace else _INSERT_WRITE, row)
+        execute(
+            _INSERT_CHECKPOINT,
+            (key.task_id, c.ns, c.checkpoint_id, c.parent_id, c.type, c.blob, c.metadata),
+        )
+        payload = step_payload(c.digest, c.ns, c.parent_id, c.source, c.step, len(parked))
+        event = sealer.seal(n + 1, write.at, write.wall, c.checkpoint_id, payload, prev)
+        execute(_INSERT_EVENT, event)
+        write.seq = write.cursor.lastrowid or 0
+        self._steps[key] = (sealer, n + 1, str(event[-1]))
+
+    def close(self) -> None:
+        """Make what is parked durable and close the file."""
+        self.flush()
+        self._closed.set()
+        self._wake.set()
+        if self._flusher is not None:
+            self._flusher.join()
+        with self.lock:
+            self.connection.close()

@@ -1,0 +1,279 @@
+"""Opening the two SQLite files of a store, and saying plainly why one cannot be opened."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from langgraph.checkpoint.sqlite import SqliteSaver
+
+from baton.errors import (
+    BadInput,
+    StoreBusy,
+    StoreCorrupt,
+    StoreError,
+    StoreNewer,
+    StoreRestored,
+    StoreUnreachable,
+)
+from baton.fleet import clock
+from baton.fleet.sql import queries, script
+
+#: Bump with each new sqlite_data_NNNN.sql; migrations are additive.
+SCHEMA = 1
+
+_SYNCHRONOUS = ("off", "normal", "full", "extra")
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a store is and how hard it writes.
+
+    Attributes:
+        path: the data file.
+        synchronous: SQLite's setting for the data file; ``full`` survives a power cut.
+    """
+
+    path: Path
+    synchronous: str = "full"
+
+    @property
+    def url(self) -> str:
+        """The store as the command line takes it."""
+        return f"sqlite:///{self.path}"
+
+    def beside(self, suffix: str) -> Path:
+        """A file that belongs to this store."""
+        return self.path.with_name(self.path.name + suffix)
+
+
+def parse_url(url: str) -> Location:
+    """Read ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
+
+    Args:
+        url: the store; ``?synchronous=normal`` trades the last commits on a power cut for speed.
+
+    Raises:
+        BadInput: the URL does not name a file.
+    """
+    parts = urlsplit(url)
+    name = parts.path.removeprefix("/")
+    if parts.scheme != "sqlite" or parts.netloc or not name:
+        raise BadInput(detail=f"store {url!r} is not of the form sqlite:///fleet.db")
+    options = parse_qs(parts.query)
+    synchronous = options.pop("synchronous", ["full"])[-1].lower()
+    if options or synchronous not in _SYNCHRONOUS:
+        raise BadInput(
+            detail=f"store {url!r}: the only option is synchronous={'|'.join(_SYNCHRONOUS)}"
+        )
+    return Location(Path(name), synchronous)
+
+
+@contextmanager
+def plain_errors(url: str) -> Iterator[None]:
+    """Turn SQLite's errors into ours."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise plain_error(url, error) from error
+
+
+def plain_error(url: str, error: sqlite3.DatabaseError) -> Exception:
+    """What one of SQLite's errors means to whoever uses the store."""
+    text = str(error)
+    if "locked" in text or "busy" in text:
+        return StoreBusy(holder="another process")
+    if "malformed" in text or "not a database" in text or "corrupt" in text:
+        return StoreCorrupt(url=url, detail=text)
+    if isinstance(error, sqlite3.IntegrityError):
+        return error
+    return StoreError(url=url, detail=text)
+
+
+def connect(path: str | Path, *, synchronous: str, busy_seconds: float) -> sqlite3.Connection:
+    """A connection in WAL mode under manual transactions, usable from any thread."""
+    connection = sqlite3.connect(
+        path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
+    )
+    connection.execute("PRAGMA journal_mode = WAL")
+    for pragma in pragmas(synchronous):
+        connection.execute(pragma)
+    return connection
+
+
+def pragmas(synchronous: str) -> tuple[str, ...]:
+    """What a connection is set to, besides WAL mode."""
+    # Four times the default: a checkpoint of the log costs two fsyncs that a writer waits for.
+    return (f"PRAGMA synchronous = {synchronous}", "PRAGMA wal_autocheckpoint = 4000")
+
+
+def open_data(location: Location, *, create: bool) -> sqlite3.Connection:
+    """Open the data file, creating or migrating it where that is asked for.
+
+    Raises:
+        StoreUnreachable: it is not there, or its folder cannot be written.
+        StoreCorrupt: it is not a database, or damaged.
+        StoreNewer: a newer Baton has written it.
+    """
+    path = location.path
+    if not create and not path.exists():
+        raise StoreUnreachable(url=location.url, detail="there is no such file")
+    if not path.parent.is_dir():
+        raise StoreUnreachable(url=location.url, detail=f"no folder {path.parent}")
+    try:
+        with plain_errors(location.url):
+            connection = connect(path, synchronous=location.synchronous, busy_seconds=60)
+    except StoreCorrupt:
+        raise
+    except StoreError as error:
+        raise StoreUnreachable(url=location.url, detail=error.fields["detail"]) from error
+    with plain_errors(location.url):
+        _migrate(connection, location.url, create=create)
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, url: str, *, create: bool) -> None:
+    found = schema_of(connection)
+    if found > SCHEMA:
+        connection.close()
+        raise StoreNewer(url=url, found=found, known=SCHEMA)
+    if found == SCHEMA:
+        return
+    if found == 0 and not create:
+        connection.close()
+        raise StoreUnreachable(url=url, detail="the file is no Baton store")
+    prepare_data(connection, found)
+
+
+def prepare_data(
+    connection: sqlite3.Connection, found: int = 0, *, store_id: str | None = None
+) -> None:
+    """Bring the data file to this version's schema, in one transaction.
+
+    Args:
+        connection: the data file.
+        found: its schema version; 0 for a new file or one with LangGraph's tables only.
+        store_id: the name of a new store; a random one by default.
+    """
+    SqliteSaver(connection).setup()
+    for version in range(found + 1, SCHEMA + 1):
+        body = script(f"sqlite_data_{version:04d}.sql")
+        # A second process may have been quicker; its schema is as good as ours.
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if schema_of(connection) < version:
+                for statement in _statements(body):
+                    connection.execute(statement)
+                connection.execute(
+                    "INSERT OR REPLACE INTO baton_meta VALUES ('schema', ?)", (str(version),)
+                )
+                connection.execute(
+                    "INSERT OR IGNORE INTO baton_meta VALUES ('store_id', ?)",
+                    (store_id or secrets.token_hex(8),),
+                )
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+
+def _statements(body: str) -> Iterator[str]:
+    statement = ""
+    for line in body.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def schema_of(connection: sqlite3.Connection) -> int:
+    """The schema version of a data file; 0 where Baton has not been yet."""
+    known = connection.execute(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'baton_meta'"
+    ).fetchone()
+    if known is None:
+        return 0
+    row = connection.execute("SELECT value FROM baton_meta WHERE key = 'schema'").fetchone()
+    return int(row[0]) if row else 0
+
+
+def store_id_of(connection: sqlite3.Connection) -> str:
+    """The name that this data file was given when it was made."""
+    row = connection.execute("SELECT value FROM baton_meta WHERE key = 'store_id'").fetchone()
+    return str(row[0])
+
+
+def open_sessions(location: Location, store_id: str) -> sqlite3.Connection:
+    """Open the sessions file beside the data file.
+
+    Raises:
+        StoreRestored: it belongs to another data file.
+    """
+    path = location.beside(".sessions")
+    with plain_errors(f"sqlite:///{path}"):
+        # Short patience: a heartbeat that waits longer than this has failed.
+        connection = connect(path, synchronous="normal", busy_seconds=1.0)
+        prepare_sessions(connection, store_id)
+        row = connection.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()
+    if row[0] != store_id:
+        connection.close()
+        raise StoreRestored(
+            url=location.url, detail=f"{path.name} beside it belongs to store {row[0]}"
+        )
+    return connection
+
+
+def prepare_sessions(connection: sqlite3.Connection, store_id: str) -> None:
+    """Make the tables of the sessions file if they are not there."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'session'").fetchone()
+        if found is None:
+            for statement in _statements(script("sqlite_sessions_0001.sql")):
+                connection.execute(statement)
+            connection.execute("INSERT INTO meta VALUES ('store_id', ?)", (store_id,))
+            connection.execute("INSERT INTO witness VALUES (?, 0, 0)", (store_id,))
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def host_clock(connection: sqlite3.Connection) -> clock.HostClock:
+    """The store's clock on this host, with the offset fixed for this boot.
+
+    Args:
+        connection: the data file, which keeps one offset per boot.
+    """
+    boot = clock.boot_id()
+    row = connection.execute("SELECT offset_us FROM baton_boot WHERE boot_id = ?", (boot,))
+    if (found := row.fetchone()) is not None:
+        return clock.HostClock(found[0])
+    now_us = clock.boot_time_us()
+    last = connection.execute("SELECT at FROM baton_event ORDER BY seq DESC LIMIT 1").fetchone()
+    offset_us = max(clock.wall_us(), last[0] + 1 if last else 0) - now_us
+    connection.execute("INSERT OR IGNORE INTO baton_boot VALUES (?, ?)", (boot, offset_us))
+    row = connection.execute("SELECT offset_us FROM baton_boot WHERE boot_id = ?", (boot,))
+    return clock.HostClock(row.fetchone()[0])
+
+
+def check_restored(
+    location: Location, data: sqlite3.Connection, sessions: sqlite3.Connection
+) -> None:
+    """Refuse a data file that is older than what its sessions have seen of it.
+
+    Raises:
+        StoreRestored: the ledger ends before the witness.
+    """
+    position = data.execute(queries("sqlite_data.sql")["position"]).fetchone()[0]
+    witness = sessions.execute(queries("sqlite_sessions.sql")["witness"]).fetchone()[0] or 0
+    if position < witness:
+        raise StoreRestored(
+            url=location.url,
+            detail=f"its ledger ends at {position}, and {witness} has been seen",
+        )

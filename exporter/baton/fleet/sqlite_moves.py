@@ -1,0 +1,293 @@
+"""What happens to a task inside a transaction: claimed, vacated, put aside."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from baton.domain.ledger import task_chain
+from baton.domain.words import (
+    FRUITLESS_REASONS,
+    EventType,
+    Evidence,
+    SessionState,
+    TakeoverReason,
+    TaskState,
+)
+from baton.fleet.model import Claim, LeaseKey, Session, Task
+from baton.fleet.sqlite_write import Write
+
+#: Chain heads after which no durable work has followed the claim yet.
+_NOTHING_DURABLE = (EventType.CLAIMED.value, EventType.RESUMED.value)
+
+
+def task_of(row: sqlite3.Row) -> Task:
+    """A row of ``baton_task``."""
+    return Task(
+        task_id=row["task_id"],
+        pool=row["pool"],
+        graph=row["graph"],
+        state=TaskState(row["state"]),
+        external=bool(row["external"]),
+        epoch=row["epoch"],
+        session_id=row["session_id"],
+        worker_id=row["worker_id"],
+        run_id=row["run_id"],
+        input=None if row["input"] is None else (row["input_type"], row["input"]),
+        input_digest=row["input_digest"],
+        submitted_at=row["submitted_at"],
+        ready_at=row["ready_at"],
+        claimed_at=row["claimed_at"],
+        ended_at=row["ended_at"],
+        fruitless=row["fruitless"],
+        deadline_us=row["deadline_us"],
+        vacated_reason=row["vacated_reason"],
+        error=row["error"],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Why a run needs a successor, as the claim records it.
+
+    Attributes:
+        last_sign_at: store time of the last sign of life, or of progress for a stalled task.
+        lost_at: store time at which the loss was established.
+        durable: whether the predecessor made anything durable.
+    """
+
+    reason: TakeoverReason
+    session_id: str | None
+    worker_id: str | None
+    epoch: int
+    last_sign_at: int
+    lost_at: int
+    evidence: str | None
+    silence_us: int | None
+    durable: bool
+
+    def fruitless(self, task: Task) -> int:
+        """How many takeovers in a row brought nothing, counting this one."""
+        if self.durable:
+            return 0
+        return task.fruitless + (self.reason in FRUITLESS_REASONS)
+
+
+def last_progress(write: Write, row: sqlite3.Row) -> tuple[int, bool]:
+    """Store time of a held task's last durable write, and whether there was one since its claim."""
+    head = write.one("chain_head", (task_chain(row["task_id"]),))
+    bare = row["wrote_at"] if row["wrote_epoch"] == row["epoch"] else None
+    durable = head["type"] not in _NOTHING_DURABLE or bare is not None
+    return max(head["at"], bare or 0), durable
+
+
+def cause_of(write: Write, row: sqlite3.Row, task: Task, holder: Session | None) -> Cause | None:
+    """Why this task needs a takeover; None for a run that has not begun, or one that is well.
+
+    Args:
+        write: the claiming transaction.
+        row: the task's row as this transaction sees it.
+        task: the same, decoded.
+        holder: the session that held it, if that session has ended.
+    """
+    if task.state is TaskState.PENDING:
+        return _vacated(row)
+    progress_at, durable = last_progress(write, row)
+    if holder is not None:
+        return _ended(task, holder, progress_at, durable=durable)
+    if task.deadline_us is not None and write.at - progress_at > task.deadline_us:
+        return Cause(
+            reason=TakeoverReason.PROGRESS_STALLED,
+            session_id=task.session_id,
+            worker_id=task.worker_id,
+            epoch=task.epoch,
+            last_sign_at=progress_at,
+            lost_at=write.at,
+            evidence=None,
+            silence_us=write.at - progress_at,
+            durable=durable,
+        )
+    return None
+
+
+def _vacated(row: sqlite3.Row) -> Cause | None:
+    if row["vacated_reason"] is None:
+        return None
+    return Cause(
+        reason=TakeoverReason(row["vacated_reason"]),
+        session_id=row["vacated_session"],
+        worker_id=row["vacated_worker"],
+        epoch=row["vacated_epoch"] or 0,
+        last_sign_at=row["vacated_at"],
+        lost_at=row["vacated_at"],
+        evidence=None,
+        silence_us=0,
+        # Whoever vacated it has settled the count already; it is not raised by a release.
+        durable=not row["fruitless"],
+    )
+
+
+def _ended(task: Task, holder: Session, progress_at: int, *, durable: bool) -> Cause:
+    lost = holder.state is SessionState.LOST
+    silent = holder.evidence == Evidence.TTL.value
+    reason = TakeoverReason.HEARTBEAT_LOST if silent else TakeoverReason.CRASHED
+    ended_at = holder.ended_at or holder.beat_at
+    # The end of a stopped session is planned, and known at once. An accepted write is a sign of
+    # life too, so long as it came before the loss.
+    last_sign_at = max(holder.last_sign_at or holder.beat_at, min(progress_at, ended_at))
+    return Cause(
+        reason=reason if lost else TakeoverReason.DRAINED,
+        session_id=holder.spec.session_id,
+        worker_id=holder.spec.worker_id,
+        epoch=task.epoch,
+        last_sign_at=min(last_sign_at, ended_at),
+        lost_at=ended_at,
+        evidence=holder.evidence,
+        silence_us=holder.silence_us,
+        durable=durable,
+    )
+
+
+def record_loss(write: Write, session: Session) -> None:
+    """Put the loss of a session into its chain, once."""
+    if session.state is not SessionState.LOST:
+        return
+    write.append_session(
+        session.spec.session_id,
+        session.spec.worker_id,
+        EventType.SESSION_LOST,
+        {
+            "evidence": session.evidence,
+            "last_sign_at": session.last_sign_at,
+            "lost_at": session.ended_at,
+            "silence_us": session.silence_us,
+        },
+        reason=session.evidence,
+    )
+
+
+def claim(
+    write: Write,
+    row: sqlite3.Row,
+    cause: Cause | None,
+    *,
+    session_id: str,
+    worker_id: str,
+    fruitless: int = 0,
+    deadline_us: int | None = None,
+    new_run: str | None = None,
+) -> Claim:
+    """Give a task to a session under a new epoch, and record why."""
+    task = task_of(row)
+    run_id = new_run or task.run_id
+    write.run(
+        "claim",
+        {
+            "task": task.task_id,
+            "session": session_id,
+            "worker": worker_id,
+            "at": write.at,
+            "run": run_id,
+            "fruitless": fruitless,
+            "deadline": deadline_us,
+        },
+    )
+    key = LeaseKey(task.task_id, task.epoch + 1, session_id)
+    write.append_task(
+        task.task_id,
+        write.head(task_chain(task.task_id)),
+        EventType.CLAIMED,
+        _claim_data(task, cause, fruitless, deadline_us),
+        run_id=run_id,
+        worker_id=worker_id,
+        session_id=session_id,
+        epoch=key.epoch,
+        reason=cause.reason.value if cause else None,
+    )
+    return Claim(
+        key=key,
+        graph=task.graph,
+        run_id=run_id,
+        claimed_at=write.at,
+        input=task.input,
+        resume=None if row["resume"] is None else (row["resume_type"], row["resume"]),
+        reason=cause.reason if cause else None,
+        previous_worker=cause.worker_id if cause else None,
+        alone=fruitless > 0,
+    )
+
+
+def _claim_data(
+    task: Task, cause: Cause | None, fruitless: int, deadline_us: int | None
+) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "deadline_us": deadline_us,
+        "external": task.external,
+        "fruitless": fruitless,
+        "graph": task.graph,
+        "pool": task.pool,
+        "ready_at": task.ready_at,
+    }
+    if cause is not None:
+        data |= {
+            "evidence": cause.evidence,
+            "last_sign_at": cause.last_sign_at,
+            "lost_at": cause.lost_at,
+            "previous_epoch": cause.epoch,
+            "previous_session": cause.session_id,
+            "previous_worker": cause.worker_id,
+            "silence_us": cause.silence_us,
+        }
+    return data
+
+
+def quarantine(write: Write, task: Task, cause: Cause | None, fruitless: int) -> None:
+    """Put a task aside that has taken one worker after another with it."""
+    write.run("quarantine", {"task": task.task_id, "at": write.at, "fruitless": fruitless})
+    write.append_task(
+        task.task_id,
+        write.head(task_chain(task.task_id)),
+        EventType.QUARANTINED,
+        {
+            "fruitless": fruitless,
+            "previous_session": cause.session_id if cause else None,
+            "previous_worker": cause.worker_id if cause else None,
+        },
+        run_id=task.run_id,
+        epoch=task.epoch + 1,
+        reason=cause.reason.value if cause else None,
+    )
+
+
+def vacate(
+    write: Write,
+    row: sqlite3.Row,
+    type_: EventType,
+    reason: TakeoverReason,
+    data: dict[str, Any] | None = None,
+) -> None:
+    """Leave a run unfinished, for another session to continue.
+
+    An operator's hand raises the epoch, because the holder has not agreed.
+    """
+    task = task_of(row)
+    _, durable = last_progress(write, row)
+    raise_by = int(reason is TakeoverReason.OPERATOR)
+    write.run(
+        "vacate",
+        {"task": task.task_id, "at": write.at, "reason": reason.value, "raise_by": raise_by},
+    )
+    if durable:
+        write.run("forgive", (task.task_id,))
+    write.append_task(
+        task.task_id,
+        write.head(task_chain(task.task_id)),
+        type_,
+        data or {},
+        run_id=task.run_id,
+        worker_id=task.worker_id,
+        session_id=task.session_id,
+        epoch=task.epoch + raise_by,
+        reason=reason.value,
+    )

@@ -1,0 +1,184 @@
+"""The sessions file: registration, heartbeats, loss. No method waits for the data file."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+
+from baton.domain.words import Evidence, SessionState
+from baton.fleet.clock import StoreClock
+from baton.fleet.model import Beat, Loss, Session, SessionSpec
+from baton.fleet.sql import queries
+from baton.fleet.sqlite_files import plain_errors
+
+_SQL = queries("sqlite_sessions.sql")
+
+
+class SessionsFile:
+    """Sessions in a file of their own, so that a heartbeat never waits for a data write."""
+
+    def __init__(self, connection: sqlite3.Connection, clock: StoreClock, url: str) -> None:
+        """Wrap an open sessions file.
+
+        Args:
+            connection: from ``open_sessions``, or in memory after ``prepare_sessions``.
+            clock: the store's clock.
+            url: for error messages.
+        """
+        connection.row_factory = sqlite3.Row
+        self._connection = connection
+        self._clock = clock
+        self._url = url
+        self._lock = threading.Lock()
+
+    def _all(self, name: str, parameters: object = ()) -> list[sqlite3.Row]:
+        with self._lock, plain_errors(self._url):
+            return self._connection.execute(_SQL[name], parameters).fetchall()  # type: ignore[arg-type]
+
+    def _changed(self, name: str, parameters: object) -> bool:
+        with self._lock, plain_errors(self._url):
+            return self._connection.execute(_SQL[name], parameters).rowcount > 0  # type: ignore[arg-type]
+
+    def start(self, spec: SessionSpec) -> int:
+        """Register a session; returns store time in microseconds."""
+        at = self._clock.now_us()
+        self._changed(
+            "insert_session",
+            (
+                spec.session_id,
+                spec.worker_id,
+                spec.pool,
+                spec.kind,
+                spec.interval_us,
+                spec.ttl_us,
+                spec.concurrency,
+                json.dumps(spec.graphs),
+                spec.version,
+                spec.metrics_address,
+                spec.host,
+                spec.pid,
+                spec.start_ticks,
+                spec.boot_id,
+                spec.pid_namespace,
+                spec.lock_path,
+                spec.lock_inode,
+                at,
+                at,
+            ),
+        )
+        return at
+
+    def heartbeat(self, session_id: str, *, position: int, epoch: int) -> Beat:
+        """Renew a session, and with it every lease it holds.
+
+        Args:
+            session_id: the session that lives.
+            position: the last ledger position this process has seen.
+            epoch: the highest epoch this process has been given.
+        """
+        at = self._clock.now_us()
+        rows = self._all(
+            "heartbeat",
+            {"session": session_id, "at": at, "position": position, "epoch": epoch},
+        )
+        return Beat(accepted=bool(rows), at_us=at)
+
+    def raise_witness(self, session_id: str, epoch: int) -> None:
+        """Say, before an epoch is given out, that it will be."""
+        self._changed("raise_witness", (epoch, session_id))
+
+    def lose(self, loss: Loss) -> bool:
+        """Declare a session lost; False when it is over already or has just shown life."""
+        return self._changed(
+            "lose",
+            {
+                "session": loss.session_id,
+                "at": self._clock.now_us(),
+                "evidence": Evidence(loss.evidence).value,
+                "by": loss.by,
+                "last_sign_at": loss.last_sign_at,
+                "beat": loss.beat,
+            },
+        )
+
+    def drain(self, session_id: str) -> bool:
+        """Mark a session as taking nothing new."""
+        return self._changed("drain", (session_id,))
+
+    def stop(self, session_id: str) -> bool:
+        """End a session by its own will."""
+        return self._changed("stop", {"session": session_id, "at": self._clock.now_us()})
+
+    def settle(self, session_id: str) -> None:
+        """Nothing is left to claim from this session."""
+        self._changed("settle", (session_id,))
+
+    def get(self, session_id: str) -> Session | None:
+        """One session, or None."""
+        rows = self._all("session", (session_id,))
+        return _session(rows[0]) if rows else None
+
+    def live(self, pool: str | None = None) -> list[Session]:
+        """The sessions that may hold leases."""
+        return [_session(row) for row in self._all("live", {"pool": pool})]
+
+    def unsettled(self) -> list[Session]:
+        """The sessions that ended and may have left tasks behind."""
+        return [_session(row) for row in self._all("unsettled")]
+
+    def recent(self, ended_since_us: int) -> list[Session]:
+        """Every live session, and those that ended since a moment of store time."""
+        return [_session(row) for row in self._all("recent", (ended_since_us,))]
+
+    def witness(self) -> tuple[int, int]:
+        """The furthest position and the highest epoch anybody has seen."""
+        position, epoch = self._all("witness")[0]
+        return position or 0, epoch or 0
+
+    def save_witness(self, store_id: str, position: int, epoch: int) -> None:
+        """Remember a position and an epoch apart from any session."""
+        self._changed("save_witness", {"store": store_id, "position": position, "epoch": epoch})
+
+    def accept_position(self, position: int) -> None:
+        """Forget every position beyond this one: a restore was accepted."""
+        self._changed("reset_witness", {"position": position})
+        self._changed("reset_positions", (position,))
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+
+def _session(row: sqlite3.Row) -> Session:
+    spec = SessionSpec(
+        session_id=row["session_id"],
+        worker_id=row["worker_id"],
+        pool=row["pool"],
+        kind=row["kind"],
+        interval_us=row["interval_us"],
+        ttl_us=row["ttl_us"],
+        concurrency=row["concurrency"],
+        graphs=tuple(json.loads(row["graphs"])),
+        version=row["version"],
+        metrics_address=row["metrics_address"],
+        host=row["host"],
+        pid=row["pid"],
+        start_ticks=row["start_ticks"],
+        boot_id=row["boot_id"],
+        pid_namespace=row["pid_namespace"],
+        lock_path=row["lock_path"],
+        lock_inode=row["lock_inode"],
+    )
+    return Session(
+        spec=spec,
+        state=SessionState(row["state"]),
+        started_at=row["started_at"],
+        beat=row["beat"],
+        beat_at=row["beat_at"],
+        ended_at=row["ended_at"],
+        evidence=row["evidence"],
+        last_sign_at=row["last_sign_at"],
+        silence_us=row["silence_us"],
+    )

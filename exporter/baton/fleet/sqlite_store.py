@@ -1,0 +1,451 @@
+"""The SQLite store: one transaction per method, on one host, for many processes.
+
+Two files: the data file (tasks, ledger, effects, and LangGraph's checkpoints) and the sessions
+file beside it. The loss of a session is set in the second first; the epoch of a task is raised
+in the first after. A crash between the two is picked up by the next claimant.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from baton.domain.words import EventType, TakeoverOutcome, TakeoverReason, TaskState
+from baton.errors import BadInput, LeaseHeld, LeaseLost, TaskConflict
+from baton.fleet import sqlite_moves as moves
+from baton.fleet.clock import StoreClock
+from baton.fleet.model import (
+    Beat,
+    Claim,
+    ClaimRequest,
+    Claims,
+    LeaseKey,
+    Loss,
+    Session,
+    SessionSpec,
+    Task,
+    Typed,
+)
+from baton.fleet.points import Point, reach
+from baton.fleet.sqlite_data import DataFile
+from baton.fleet.sqlite_moves import task_of
+from baton.fleet.sqlite_operator import Operating
+from baton.fleet.sqlite_sessions import SessionsFile
+from baton.fleet.sqlite_write import Write
+
+
+class SqliteStore(Operating):
+    """Everything Baton keeps, behind one method per transaction."""
+
+    def __init__(
+        self,
+        data: DataFile,
+        sessions: SessionsFile,
+        clock: StoreClock,
+        *,
+        url: str,
+        store_id: str,
+        new_id: Callable[[], str],
+    ) -> None:
+        """Put the two files together.
+
+        Args:
+            data: the data file.
+            sessions: the sessions file.
+            clock: the store's clock, the same as theirs.
+            url: how the store was named.
+            store_id: the data file's own name.
+            new_id: makes run ids; random in production, seeded under simulation.
+        """
+        super().__init__(data, sessions, clock, url=url, store_id=store_id)
+        self._new_id = new_id
+
+    # Sessions
+
+    def start_session(self, spec: SessionSpec) -> Beat:
+        """Register a session and record that it started."""
+        self.sessions.start(spec)
+        with self.data.write() as write:
+            write.append_session(
+                spec.session_id,
+                spec.worker_id,
+                EventType.SESSION_STARTED,
+                {
+                    "host": spec.host,
+                    "interval_us": spec.interval_us,
+                    "kind": spec.kind,
+                    "pid": spec.pid,
+                    "pool": spec.pool,
+                    "ttl_us": spec.ttl_us,
+                    "version": spec.version,
+                },
+            )
+        return self.heartbeat(spec.session_id)
+
+    def heartbeat(self, session_id: str) -> Beat:
+        """Renew a session; refused, and final, once it is lost or stopped."""
+        return self.sessions.heartbeat(
+            session_id, position=self.data.position, epoch=self._epoch_seen
+        )
+
+    def note_late(self, session_id: str, worker_id: str, silence_us: int) -> None:
+        """Record a heartbeat that came later than the TTL and was still accepted."""
+        with self.data.write() as write:
+            write.append_session(
+                session_id, worker_id, EventType.HEARTBEAT_LATE, {"silence_us": silence_us}
+            )
+
+    def bury(self, loss: Loss) -> bool:
+        """Declare a session lost; its tasks are claimed by whoever comes first."""
+        return self.sessions.lose(loss)
+
+    def drain_session(self, session_id: str, worker_id: str) -> None:
+        """Mark a session as taking nothing new."""
+        if self.sessions.drain(session_id):
+            with self.data.write() as write:
+                write.append_session(session_id, worker_id, EventType.SESSION_DRAINING, {})
+
+    def stop_session(self, session_id: str, worker_id: str, reason: TakeoverReason) -> list[str]:
+        """End a session by its own will and release what it still holds.
+
+        Args:
+            session_id: the session.
+            worker_id: its worker.
+            reason: ``drained`` for a planned end, ``heartbeat_lost`` when it could not renew.
+
+        Returns:
+            The tasks that were released.
+        """
+        if not self.sessions.stop(session_id):
+            return []
+        with self.data.write() as write:
+            held = write.all("held", (session_id,))
+            for row in held:
+                moves.vacate(write, row, EventType.RELEASED, reason)
+            write.append_session(
+                session_id,
+                worker_id,
+                EventType.SESSION_STOPPED,
+                {"released": len(held)},
+                reason=reason.value,
+            )
+        self.sessions.settle(session_id)
+        self.sessions.save_witness(self.store_id, self.data.position, self._epoch_seen)
+        return [row["task_id"] for row in held]
+
+    # Tasks
+
+    def submit(
+        self,
+        task_id: str,
+        *,
+        graph: str,
+        pool: str,
+        input_: Typed,
+        input_digest: str,
+    ) -> bool:
+        """Accept a task; False when it was accepted before with the same input.
+
+        Raises:
+            TaskConflict: the id stands for another graph, pool or input.
+        """
+        with self.data.write() as write:
+            row = write.one("task", (task_id,))
+            if row is not None:
+                _same_task(task_of(row), graph=graph, pool=pool, input_digest=input_digest)
+                return False
+            run_id = self._new_id()
+            values = (task_id, pool, graph, "pending", 0, run_id, *input_, input_digest)
+            write.run("insert_task", (*values, write.at, write.at))
+            write.append_task(
+                task_id,
+                None,
+                EventType.SUBMITTED,
+                {"external": False, "graph": graph, "input_digest": input_digest, "pool": pool},
+                run_id=run_id,
+            )
+        return True
+
+    def claim(self, request: ClaimRequest) -> Claims:
+        """Claim tasks for a session: first those left behind, then those that wait.
+
+        Raises:
+            LeaseLost: the claimant's own session is over.
+        """
+        ended = {session.spec.session_id: session for session in self.sessions.unsettled()}
+        candidates = self._candidates(request, ended)
+        if not candidates:
+            self._settle(ended.values())
+            return Claims()
+        # The witness rises before the epochs do, so that a restored copy rises above them.
+        self._epoch_seen = max(self._epoch_seen, *(task.epoch + 1 for task in candidates))
+        self.sessions.raise_witness(request.session_id, self._epoch_seen)
+        reach(Point.CLAIM_BEFORE, request.session_id)
+        with self.data.write() as write:
+            # Inside the transaction, so that whoever settles our own loss has either done so
+            # before, and we see it, or comes after, and sees what we took.
+            own = self.sessions.get(request.session_id)
+            if own is None or not own.live:
+                raise LeaseLost("", 0, "stopped")
+            for session in ended.values():
+                moves.record_loss(write, session)
+            claims = _claim_each(write, request, candidates, ended)
+        for claim in claims.won:
+            reach(Point.CLAIM_AFTER, claim.task_id)
+        self._settle(ended.values())
+        return claims
+
+    def _candidates(self, request: ClaimRequest, ended: Iterable[str]) -> list[Task]:
+        """What there is to claim, as it looks before the transaction; each is looked at again."""
+        found: list[sqlite3.Row] = []
+        with self.data.read() as cursor:
+            for session_id in ended:
+                found += cursor.execute(self.data.sql["held"], (session_id,)).fetchall()
+            found = [
+                row
+                for row in found
+                if row["graph"] in request.graphs
+                and row["pool"] == request.pool
+                and not row["external"]
+            ]
+            about = {"pool": request.pool, "session": request.session_id}
+            for graph in request.graphs:
+                found += cursor.execute(
+                    self.data.sql["stalled"], {**about, "graph": graph, "now": self.clock.now_us()}
+                ).fetchall()
+            for graph in request.graphs:
+                found += cursor.execute(
+                    self.data.sql["pending"],
+                    {
+                        **about,
+                        "graph": graph,
+                        "now": self.clock.now_us(),
+                        "avoid_us": request.avoid_us,
+                        "limit": request.limit,
+                    },
+                ).fetchall()
+        return [task_of(row) for row in found]
+
+    def _settle(self, ended: Iterable[Session]) -> None:
+        """Put aside the ended sessions that have nothing left for workers to claim."""
+        for session in ended:
+            with self.data.write() as write:
+                rows = write.all("held", (session.spec.session_id,))
+                moves.record_loss(write, session)
+            if all(row["external"] for row in rows):
+                self.sessions.settle(session.spec.session_id)
+
+    def lease(self, task_id: str, *, session_id: str, worker_id: str, pool: str) -> Claim:
+        """Lease a thread of somebody's own runtime; it becomes a task if it was none.
+
+        Raises:
+            LeaseHeld: a live session holds it.
+            BadInput: it is a task that workers run.
+        """
+        holder = self._holder_to_replace(task_id)
+        with self.data.write() as write:
+            row = write.one("task", (task_id,))
+            if row is None:
+                row = self._adopt(write, task_id, pool)
+            task = task_of(row)
+            if not task.external:
+                raise BadInput(detail=f"task {task_id!r} is run by workers; lease another thread")
+            cause = None
+            if task.state is TaskState.ACTIVE:
+                if holder is None or holder.spec.session_id != task.session_id:
+                    raise _held(task)
+                moves.record_loss(write, holder)
+            if task.state in (TaskState.ACTIVE, TaskState.PENDING):
+                cause = moves.cause_of(write, row, task, holder)
+            begins = task.state not in (TaskState.ACTIVE, TaskState.PENDING)
+            self._epoch_seen = max(self._epoch_seen, task.epoch + 1)
+            return moves.claim(
+                write,
+                row,
+                cause,
+                session_id=session_id,
+                worker_id=worker_id,
+                new_run=self._new_id() if begins else None,
+            )
+
+    def _holder_to_replace(self, task_id: str) -> Session | None:
+        task = self.task_or_none(task_id)
+        if task is None or task.session_id is None:
+            return None
+        holder = self.sessions.get(task.session_id)
+        if holder is not None and holder.live:
+            raise _held(task)
+        return holder
+
+    def _adopt(self, write: Write, task_id: str, pool: str) -> sqlite3.Row:
+        run_id = self._new_id()
+        values = (task_id, pool, "external", "pending", 1, run_id, None, None, None)
+        write.run("insert_task", (*values, write.at, write.at))
+        write.append_task(
+            task_id,
+            None,
+            EventType.SUBMITTED,
+            {"external": True, "graph": "external", "input_digest": None, "pool": pool},
+            run_id=run_id,
+        )
+        row: sqlite3.Row = write.one("task", (task_id,))
+        return row
+
+    # A lease's own transactions; each raises LeaseLost when the fence refuses
+
+    def resumed(self, claim: Claim, worker_id: str, outcome: TakeoverOutcome, step_id: str) -> None:
+        """Record that the state is loaded and the first node may start."""
+        with self.data.write() as write:
+            head = write.fence(claim.key)
+            data = {"outcome": outcome.value}
+            self._append(write, claim, worker_id, head, EventType.RESUMED, data, step_id=step_id)
+
+    def finish(
+        self,
+        claim: Claim,
+        worker_id: str,
+        type_: EventType,
+        data: dict[str, Any],
+        error: str | None = None,
+    ) -> None:
+        """End a run: ``done``, ``failed`` or ``interrupted``. The lease ends with it.
+
+        Args:
+            claim: the lease.
+            worker_id: its worker.
+            type_: how it ended.
+            data: the event's payload, digests only.
+            error: for people, kept with the task and not in the ledger.
+        """
+        with self.data.write() as write:
+            head = write.fence(claim.key)
+            state = TaskState(type_.value).value
+            about = {"task": claim.task_id, "at": write.at}
+            write.run("finish", {**about, "state": state, "error": error})
+            reason = data.get("error_type")
+            self._append(write, claim, worker_id, head, type_, data, reason=reason)
+
+    def release(self, claim: Claim, type_: EventType, reason: TakeoverReason) -> None:
+        """Give a lease back with the run unfinished: ``drained`` or ``released``."""
+        with self.data.write() as write:
+            write.fence(claim.key)
+            moves.vacate(write, write.one("task", (claim.task_id,)), type_, reason)
+
+    def effect(self, claim: Claim, worker_id: str, effect_key: str, step_id: str) -> Typed | None:
+        """The recorded result of an effect, if there is one; finding it is an event."""
+        with self.data.write() as write:
+            head = write.fence(claim.key)
+            row = write.one("effect", (effect_key,))
+            if row is None:
+                return None
+            data = {"effect_key": effect_key}
+            type_ = EventType.EFFECT_DEDUPLICATED
+            self._append(write, claim, worker_id, head, type_, data, step_id=step_id)
+            return row["result_type"], row["result"]
+
+    def record_effect(
+        self, claim: Claim, worker_id: str, effect_key: str, step_id: str, result: Typed
+    ) -> None:
+        """Record an effect's result; the first one stands."""
+        with self.data.write() as write:
+            head = write.fence(claim.key)
+            if write.one("effect", (effect_key,)) is not None:
+                type_ = EventType.EFFECT_DEDUPLICATED
+            else:
+                type_ = EventType.EFFECT
+                about = (effect_key, claim.task_id, claim.key.epoch, claim.key.session_id)
+                write.run("insert_effect", (*about, write.at, *result))
+            data = {"effect_key": effect_key}
+            self._append(write, claim, worker_id, head, type_, data, step_id=step_id)
+
+    @staticmethod
+    def _append(
+        write: Write,
+        claim: Claim,
+        worker_id: str,
+        head: Any,
+        type_: EventType,
+        data: dict[str, Any],
+        *,
+        step_id: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        write.append_task(
+            claim.task_id,
+            head,
+            type_,
+            data,
+            run_id=claim.run_id,
+            step_id=step_id,
+            worker_id=worker_id,
+            session_id=claim.key.session_id,
+            epoch=claim.key.epoch,
+            reason=reason,
+        )
+
+    def refused(self, key: LeaseKey) -> None:
+        """Record on the refused session's chain that a write of its was refused."""
+        with self.data.write() as write:
+            write.refuse(key)
+
+    def close(self) -> None:
+        """Make everything durable, remember how far it went, and close both files."""
+        self.data.close()
+        self.sessions.save_witness(self.store_id, self.data.position, self._epoch_seen)
+        self.sessions.close()
+
+
+def _claim_each(
+    write: Write, request: ClaimRequest, candidates: list[Task], ended: dict[str, Session]
+) -> Claims:
+    won: list[Claim] = []
+    aside: list[str] = []
+    alone_waiting = False
+    for found in candidates:
+        row = write.one("task", (found.task_id,))
+        task = task_of(row)
+        if (task.epoch, task.state) != (found.epoch, found.state):
+            continue
+        cause = moves.cause_of(write, row, task, ended.get(task.session_id or ""))
+        if cause is None and task.state is TaskState.ACTIVE:
+            continue
+        fruitless = cause.fruitless(task) if cause else 0
+        if fruitless >= request.fruitless_max:
+            moves.quarantine(write, task, cause, fruitless)
+            aside.append(task.task_id)
+            continue
+        if fruitless and (request.running or won):
+            alone_waiting = True
+            continue
+        won.append(
+            moves.claim(
+                write,
+                row,
+                cause,
+                session_id=request.session_id,
+                worker_id=request.worker_id,
+                fruitless=fruitless,
+                deadline_us=request.deadlines_us.get(task.graph),
+            )
+        )
+        if fruitless or len(won) >= request.limit:
+            break
+    return Claims(won=tuple(won), quarantined=tuple(aside), alone_waiting=alone_waiting)
+
+
+def _same_task(task: Task, *, graph: str, pool: str, input_digest: str) -> None:
+    ours = {"graph": graph, "pool": pool, "input": input_digest}
+    theirs = {"graph": task.graph, "pool": task.pool, "input": task.input_digest}
+    for what, value in ours.items():
+        if theirs[what] != value:
+            raise TaskConflict(task_id=task.task_id, what=what)
+
+
+def _held(task: Task) -> LeaseHeld:
+    return LeaseHeld(
+        task_id=task.task_id,
+        worker_id=task.worker_id,
+        session_id=task.session_id,
+        epoch=task.epoch,
+    )
