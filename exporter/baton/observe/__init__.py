@@ -1,0 +1,1 @@
+"""What an operator sees: instruments, the exporter, dashboards, rules and reports."""
