@@ -38,9 +38,15 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """Who is told what the worker measures; told nothing by default."""
+    """Who is told what the worker measures; told nothing by default.
 
-    on_beat: Callable[[bool, float], None] = lambda ok, seconds: None  # noqa: ARG005
+    Attributes:
+        on_beat: one of ``RENEWAL_RESULTS``, and how long the renewal took, in seconds.
+        on_node: the graph, the node, and how long its body ran, in seconds.
+        on_write: how long a checkpoint took to become durable, in seconds.
+    """
+
+    on_beat: Callable[[str, float], None] = lambda result, seconds: None  # noqa: ARG005
     on_node: Callable[[str, str, float], None] = lambda graph, node, seconds: None  # noqa: ARG005
     on_write: Callable[[float], None] = lambda seconds: None  # noqa: ARG005
 
@@ -264,18 +270,18 @@ class Driver:
 
     def _send_beat(self, session_id: str) -> None:
         sent_at = time.monotonic()
-        ok = False
+        result = "failed"
 
         def beat() -> m.Event:
-            nonlocal ok
+            nonlocal result
             reach(Point.HB_BEFORE, session_id)
             answer = self._store.heartbeat(session_id)
-            ok = answer.accepted
+            result = "accepted" if answer.accepted else "refused"
             reach(Point.HB_AFTER_WRITE, session_id)
             return m.BeatDone(answer, sent_at)
 
         self._call("beat", beat)
-        self.hooks.on_beat(ok, time.monotonic() - sent_at)
+        self.hooks.on_beat(result, time.monotonic() - sent_at)
 
     def _look_at_peers(self) -> m.Event:
         now_us, sessions = self._store.peers()

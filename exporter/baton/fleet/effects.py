@@ -6,9 +6,12 @@ elsewhere. A node's body may run more than once.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import inspect
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar, cast
 
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.config import get_config
@@ -17,6 +20,7 @@ from langgraph.runtime import get_runtime
 from baton.domain.ledger import netstring
 from baton.errors import BadInput, LeaseRequired
 from baton.fleet.lease import Lease, lease_in
+from baton.fleet.model import Typed
 from baton.fleet.points import Point, reach
 
 P = ParamSpec("P")
@@ -63,26 +67,62 @@ def _current_lease() -> Lease:
 def once(key: str, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call ``fn`` unless its result is recorded; record the result under the lease's fence.
 
+    The result is what LangGraph's serializer makes of it, on the first run as on any later one.
+
     Args:
         key: tells the effects of one node apart; the same on each run of the node.
         fn: the effect. Give its target ``effect_key(key)``, so that it can recognise a repeat.
+            With an async function, ``await`` what this returns.
         args: passed on to ``fn``.
         kwargs: passed on to ``fn``.
 
     Raises:
         LeaseLost: the task was taken over; before ``fn`` if that is known by then.
         LeaseRequired: the graph runs without a lease of this process.
-        BadInput: called outside a node.
+        BadInput: called outside a node, or ``fn`` only promises its result.
     """
-    full_key, step_id = _key_and_step(key)
-    lease = _current_lease()
-    lease.check()
-    found = lease.effect(full_key, step_id)
-    if found is not None:
+    effect = _Effect(*_key_and_step(key), _current_lease())
+    if inspect.iscoroutinefunction(fn):
+        return cast("T", effect.happen_awaited(lambda: fn(*args, **kwargs)))
+    return effect.happen(lambda: fn(*args, **kwargs))
+
+
+@dataclass(frozen=True, slots=True)
+class _Effect:
+    """One effect of one node under one lease."""
+
+    key: str
+    step_id: str
+    lease: Lease
+
+    def happen(self, do: Callable[[], T]) -> T:
+        """Do it, unless it is recorded."""
+        found = self._find()
+        if found is None:
+            result = do()
+            if inspect.iscoroutine(result):
+                result.close()
+                raise BadInput(detail="baton.once needs the async function itself, to await it")
+            found = self._record(result)
         recorded: T = _SERDE.loads_typed(found)
         return recorded
-    reach(Point.EFFECT_BEFORE, lease.task_id)
-    result = fn(*args, **kwargs)
-    reach(Point.EFFECT_AFTER, lease.task_id)
-    lease.record_effect(full_key, step_id, _SERDE.dumps_typed(result))
-    return result
+
+    async def happen_awaited(self, do: Callable[[], Any]) -> Any:
+        """Do it, unless it is recorded; the loop never waits for the store."""
+        found = await asyncio.to_thread(self._find)
+        if found is None:
+            found = await asyncio.to_thread(self._record, await do())
+        return _SERDE.loads_typed(found)
+
+    def _find(self) -> Typed | None:
+        self.lease.check()
+        found = self.lease.effect(self.key, self.step_id)
+        if found is None:
+            reach(Point.EFFECT_BEFORE, self.lease.task_id)
+        return found
+
+    def _record(self, result: object) -> Typed:
+        reach(Point.EFFECT_AFTER, self.lease.task_id)
+        encoded = _SERDE.dumps_typed(result)
+        self.lease.record_effect(self.key, self.step_id, encoded)
+        return encoded

@@ -12,11 +12,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, Self
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.pregel import Pregel
 
 from baton.domain.words import EventType, Evidence
 from baton.errors import BadInput, LeaseHeld, LeaseLost, StoreUnreachable
 from baton.fleet import messages as m
 from baton.fleet.driver import Driver
+from baton.fleet.guard import AnyGraph, attached
 from baton.fleet.lease import Lease, LiveSession, lease_of
 from baton.fleet.model import Claim, LeaseKey, Loss, Task, Typed
 from baton.fleet.process import ProcessIdentity, is_alive
@@ -139,6 +141,17 @@ class Fleet:
         if auto_lease:
             return FencedSqliteSaver(self.store.data, self, auto_lease=True)
         return self._saver
+
+    def attach(self, graph: AnyGraph) -> Pregel[Any, Any, Any, Any]:
+        """A copy of a graph that writes through the fenced saver and guards every node.
+
+        Args:
+            graph: a StateGraph or a compiled graph.
+
+        Raises:
+            BadInput: it is neither.
+        """
+        return attached(graph, self._saver)
 
     # Leases in somebody's own runtime
 
@@ -298,13 +311,6 @@ class Fleet:
         lease = lease_of(key)
         if lease is not None:
             lease.lost = lease.lost or lost.why
-
-    def wrote(self, key: LeaseKey, *, interrupt: bool, seconds: float) -> None:
-        """Take note of an accepted write."""
-        lease = lease_of(key)
-        if lease is not None:
-            lease.interrupted = interrupt
-            lease.on_write(seconds)
 
     def close(self) -> None:
         """Release what is leased, end this process's own session, and close the store."""

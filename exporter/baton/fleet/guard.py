@@ -1,86 +1,124 @@
-"""The handler that LangGraph calls around every node of a leased run."""
+"""A guard before every node: it starts under a sure lease, or not at all.
+
+The guard wraps the body of each node of a graph and of its subgraphs. It is not a callback
+handler, which LangGraph would call several times for every node: that cost ten times as much.
+A graph that a node's body invokes by hand is not wrapped; the fence stops it at its first write.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from copy import copy
 from typing import Any
-from uuid import UUID
 
-from langgraph.callbacks import GraphCallbackHandler, GraphResumeEvent
+from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.graph import StateGraph
+from langgraph.pregel import Pregel
 
-from baton.fleet.lease import Lease
+from baton.errors import BadInput
+from baton.fleet.lease import Lease, lease_in
 from baton.fleet.points import Point, reach
+from baton.fleet.saver import FencedSqliteSaver
+
+AnyGraph = StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any]
 
 
-class NodeGuard(GraphCallbackHandler):
-    """Refuses to start a node without a sure lease, and times those that run.
+class GuardedNode(Runnable[Any, Any]):
+    """The body of a node, behind the lease of the run that it belongs to.
 
     ``LeaseLost`` is a GraphBubbleUp: LangGraph neither retries the node nor records an error.
     """
 
-    raise_error = True
-    # In an async graph a handler that is not inline costs a hop to a thread per call.
-    run_inline = True
-    ignore_llm = True
-    ignore_chat_model = True
-    ignore_retriever = True
-    ignore_agent = True
-    ignore_custom_event = True
-
-    def __init__(
-        self,
-        lease: Lease,
-        *,
-        on_node: Callable[[str, float], None],
-        on_resumed: Callable[[str], None],
-    ) -> None:
-        """Guard one run.
+    def __init__(self, node: str, bound: Runnable[Any, Any]) -> None:
+        """Guard one node.
 
         Args:
-            lease: the run's lease.
-            on_node: told the name of each node that ended and its duration in seconds.
-            on_resumed: told the checkpoint id, once the graph's state is loaded.
+            node: its name in the graph.
+            bound: its body.
         """
-        self._lease = lease
-        self._on_node = on_node
-        self._on_resumed: Callable[[str], None] | None = on_resumed
-        self._running: dict[UUID, tuple[str, float]] = {}
+        self.node = node
+        self.bound = bound
 
-    def on_chain_start(
-        self, serialized: dict[str, Any], inputs: Any, *, run_id: UUID, **about: Any
-    ) -> None:
-        """Let a node start only under a sure lease."""
-        del serialized, inputs
-        metadata = about.get("metadata")
-        name = about.get("name")
-        # Parts of a node carry its metadata too; only the node itself carries its name.
-        if not metadata or name != metadata.get("langgraph_node"):
-            return
-        self._lease.check()
-        reach(Point.STEP_BEGIN, self._lease.task_id)
-        self._running[run_id] = (name, time.perf_counter())
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **more: Any) -> Any:  # noqa: A002 - the Runnable signature
+        """Run the body, if the lease allows it."""
+        lease = lease_in(config) if config else None
+        if lease is None:
+            return self.bound.invoke(input, config, **more)
+        began = _enter(lease)
+        try:
+            output = self.bound.invoke(input, config, **more)
+            reach(Point.STEP_END, lease.task_id)
+            return output
+        finally:
+            lease.on_node(self.node, time.perf_counter() - began)
 
-    def on_chain_end(self, outputs: Any, *, run_id: UUID, **about: Any) -> None:
-        """Time a node that ended well."""
-        del outputs, about
-        if run_id in self._running:
-            reach(Point.STEP_END, self._lease.task_id)
-        self._ended(run_id)
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **more: Any) -> Any:  # noqa: A002 - the Runnable signature
+        """``invoke`` for a body that needs an event loop."""
+        lease = lease_in(config) if config else None
+        if lease is None:
+            return await self.bound.ainvoke(input, config, **more)
+        began = _enter(lease)
+        try:
+            output = await self.bound.ainvoke(input, config, **more)
+            reach(Point.STEP_END, lease.task_id)
+            return output
+        finally:
+            lease.on_node(self.node, time.perf_counter() - began)
 
-    def on_chain_error(self, error: BaseException, *, run_id: UUID, **about: Any) -> None:
-        """Time a node that ended badly; an interrupt comes this way too."""
-        del error, about
-        self._ended(run_id)
 
-    def _ended(self, run_id: UUID) -> None:
-        begun = self._running.pop(run_id, None)
-        if begun is not None:
-            name, at = begun
-            self._on_node(name, time.perf_counter() - at)
+def _enter(lease: Lease) -> float:
+    lease.check()
+    lease.restored()
+    reach(Point.STEP_BEGIN, lease.task_id)
+    return time.perf_counter()
 
-    def on_resume(self, event: GraphResumeEvent) -> None:
-        """The state is loaded, and no node has started yet; subgraphs resume later and again."""
-        report, self._on_resumed = self._on_resumed, None
-        if report is not None:
-            report(event.checkpoint_id)
+
+def attached(graph: AnyGraph, saver: FencedSqliteSaver) -> Pregel[Any, Any, Any, Any]:
+    """A copy of a graph that writes through the fenced saver, with a guard before every node.
+
+    Args:
+        graph: a StateGraph or a compiled graph; it stays as it is.
+        saver: the fenced checkpointer.
+
+    Raises:
+        BadInput: it is neither.
+    """
+    compiled = graph.compile() if isinstance(graph, StateGraph) else graph
+    if not isinstance(compiled, Pregel):
+        raise BadInput(detail=f"{graph!r} is neither a StateGraph nor a compiled graph")
+    copied = _guarded(compiled)
+    copied.checkpointer = saver
+    return copied
+
+
+def _guarded(graph: Pregel[Any, Any, Any, Any]) -> Pregel[Any, Any, Any, Any]:
+    nodes = {}
+    for name, node in graph.nodes.items():
+        body: Any = node.bound
+        if name.startswith("__"):
+            # LangGraph's own entry node has no body of anybody's.
+            nodes[name] = node
+            continue
+        if isinstance(body, Pregel):
+            body = _guarded(body)
+        nodes[name] = node.copy({"bound": GuardedNode(name, body)})
+    # Not ``graph.copy``: it makes a new graph from some of the old one's attributes.
+    copied = copy(graph)
+    copied.nodes = nodes
+    return copied
+
+
+def needs_async(graph: Any) -> bool:
+    """Whether a graph has a node that only an event loop can run, at any depth."""
+    return any(
+        _async_only(node.bound) or any(needs_async(child) for child in node.subgraphs or ())
+        for node in graph.nodes.values()
+    )
+
+
+def _async_only(runnable: Any) -> bool:
+    if isinstance(runnable, GuardedNode):
+        return _async_only(runnable.bound)
+    if hasattr(runnable, "afunc") and getattr(runnable, "func", None) is None:
+        return True
+    return any(_async_only(step) for step in getattr(runnable, "steps", ()))

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from langchain_core.runnables import RunnableConfig
 
 from baton.errors import LeaseLost
-from baton.fleet.model import Claim, LeaseKey, Typed
-from baton.fleet.saver import EPOCH, RUN, SESSION, WORKER
+from baton.fleet.model import EPOCH, RUN, SESSION, WORKER, Claim, LeaseKey, Typed
 
 if TYPE_CHECKING:
     from langgraph.runtime import RunControl
@@ -90,7 +89,10 @@ class Lease:
         self.interrupted = False
         #: Asked to stop at the next super-step.
         self.control: RunControl | None = None
-        self.on_write: Callable[[float], None] = lambda _: None
+        self.on_write: Callable[[float], None] = lambda seconds: None  # noqa: ARG005
+        self.on_node: Callable[[str, float], None] = lambda node, seconds: None  # noqa: ARG005
+        self._restoring = threading.Lock()
+        self._report_restored: Callable[[], None] | None = None
 
     @property
     def task_id(self) -> str:
@@ -125,13 +127,40 @@ class Lease:
         if why is not None:
             raise LeaseLost(self.task_id, self.epoch, why)
 
+    def when_restored(self, report: Callable[[], None]) -> None:
+        """Call ``report`` once, before the first node starts or the first write is made."""
+        self._report_restored = report
+
+    def restored(self) -> None:
+        """The graph's state is loaded; whoever comes here together waits for the report.
+
+        Raises:
+            LeaseLost: the fence refused the report.
+        """
+        if self._report_restored is None:
+            return
+        with self._restoring:
+            if self._report_restored is not None:
+                self._report_restored()
+                self._report_restored = None
+
+    def wrote(self, *, interrupt: bool, seconds: float) -> None:
+        """Take note of an accepted write.
+
+        Args:
+            interrupt: whether it was an interrupt, after which nothing follows.
+            seconds: how long it took.
+        """
+        self.interrupted = interrupt
+        self.on_write(seconds)
+
     def effect(self, effect_key: str, step_id: str) -> Typed | None:
         """The recorded result of an effect, if there is one.
 
         Raises:
             LeaseLost: the fence refused.
         """
-        with self._refusals():
+        with self.refusals():
             return self._store.effect(self.claim, self.session.worker_id, effect_key, step_id)
 
     def record_effect(self, effect_key: str, step_id: str, result: Typed) -> None:
@@ -140,12 +169,17 @@ class Lease:
         Raises:
             LeaseLost: the fence refused.
         """
-        with self._refusals():
+        with self.refusals():
             worker_id = self.session.worker_id
             self._store.record_effect(self.claim, worker_id, effect_key, step_id, result)
 
     @contextmanager
-    def _refusals(self) -> Iterator[None]:
+    def refusals(self) -> Iterator[None]:
+        """Put it on record if the fence refuses what the body writes.
+
+        Raises:
+            LeaseLost: the fence refused.
+        """
         try:
             yield
         except LeaseLost as lost:

@@ -47,9 +47,7 @@ class WorkerConfig:
                 f" of --ttl {self.ttl_seconds:g}"
             )
         if self.concurrency < bool(self.graphs):
-            raise BadInput(
-                detail=f"--concurrency {self.concurrency}: run at least 1 task"
-            )
+            raise BadInput(detail=f"--concurrency {self.concurrency}: run at least 1 task")
         if unknown := sorted(set(self.deadlines_seconds) - set(self.graphs)):
             raise BadInput(detail=f"progress deadline for {unknown[0]!r}, which is no graph here")
 

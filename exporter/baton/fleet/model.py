@@ -12,6 +12,14 @@ from baton.fleet.process import ProcessIdentity
 Typed = tuple[str, bytes]
 
 
+#: Where a lease travels in a LangGraph config. LangGraph copies plain values of ``configurable``
+#: into the checkpoint's metadata, so each checkpoint is stamped with the epoch that wrote it.
+EPOCH = "lease_epoch"
+SESSION = "lease_session"
+RUN = "baton_run"
+WORKER = "baton_worker"
+
+
 class LeaseKey(NamedTuple):
     """The fencing token: a write is accepted only while all three are the task's own."""
 

@@ -22,10 +22,13 @@ from baton.fleet.model import LeaseKey, Loss
 
 _BEAT = "beat"
 _CLAIM = "claim"
-_EXPIRY = "expiry"
+_LOOK = "look"
 _DRAIN = "drain"
 _OPEN = "open"
 _STOP = "stop"
+
+#: How long a new peer may stay unwatched at most, in seconds, unless the interval is shorter.
+_LOOK_SECONDS = 1.0
 
 #: How soon a heartbeat that failed is tried again, in seconds, unless the interval is shorter.
 _RETRY_SECONDS = 1.0
@@ -134,7 +137,7 @@ class WorkerProtocol:
             ]
         if name == _CLAIM:
             return self._claim_if_room()
-        if name == _EXPIRY:
+        if name == _LOOK:
             return [m.LookAtPeers()]
         return self._stop(TakeoverReason.DRAINED) if name == _DRAIN else []
 
@@ -186,9 +189,9 @@ class WorkerProtocol:
                 return [m.SetTimer(_CLAIM, retry_at)]
             case "bury":
                 self._burying.clear()
-                return [m.SetTimer(_EXPIRY, retry_at)]
+                return [m.SetTimer(_LOOK, retry_at)]
             case "peers":
-                return [m.SetTimer(_EXPIRY, retry_at)]
+                return [m.SetTimer(_LOOK, retry_at)]
             case "open":
                 return [m.Exit()] if self._draining else [m.SetTimer(_OPEN, retry_at)]
             case "stop" if now >= self._drain_until:
@@ -230,7 +233,7 @@ class WorkerProtocol:
         alive = {session.spec.session_id for session in event.sessions}
         commands += [m.Forget(gone) for gone in sorted(self._watched - alive)]
         self._watched &= alive
-        next_expiry_us: int | None = None
+        next_look = min(_LOOK_SECONDS, self.config.interval_seconds)
         for session in event.sessions:
             peer = session.spec.session_id
             if peer == self.session_id:
@@ -240,16 +243,14 @@ class WorkerProtocol:
                 commands.append(m.Watch(session))
             left_us = session.beat_at + session.spec.ttl_us - event.now_us
             if left_us > 0:
-                next_expiry_us = min(left_us, next_expiry_us or left_us)
+                next_look = min(next_look, left_us / 1e6 + 0.001)
             elif self._may_bury and peer not in self._burying:
                 self._burying.add(peer)
                 loss = Loss(
                     session_id=peer, evidence=Evidence.TTL, beat=session.beat, by=self.session_id
                 )
                 commands.append(m.Bury(loss))
-        if next_expiry_us is not None:
-            commands.append(m.SetTimer(_EXPIRY, now + next_expiry_us / 1e6 + 0.001))
-        return commands
+        return [*commands, m.SetTimer(_LOOK, now + next_look)]
 
     def _peer_gone(self, event: m.PeerGone) -> list[m.Command]:
         self._watched.discard(event.session_id)

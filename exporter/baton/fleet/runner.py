@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained
 from langgraph.pregel import Pregel
 from langgraph.runtime import RunControl
@@ -24,7 +23,7 @@ from langgraph.types import Command
 
 from baton.domain.words import EventType, TakeoverOutcome, TakeoverReason
 from baton.errors import LeaseLost, LeaseRequired, StoreError
-from baton.fleet.guard import NodeGuard
+from baton.fleet.guard import needs_async
 from baton.fleet.lease import Lease
 from baton.fleet.points import Point, reach
 from baton.fleet.saver import FencedSqliteSaver
@@ -70,8 +69,7 @@ class Run:
         self._graph = graph
         self._lease = lease
         self._worker_id = lease.session.worker_id
-        self._on_node = on_node
-        self._restored = False
+        lease.on_node = on_node
 
     def execute(self) -> Ended:
         """Run to the end, whatever it is; only the end of the process stops this short."""
@@ -90,20 +88,24 @@ class Run:
 
     def _execute(self, control: RunControl) -> Ended:
         try:
-            output = self._invoke(control)
+            self._invoke(control)
         except GraphDrained:
             reach(Point.RELEASE_BEFORE, self._lease.task_id)
-            self._store.release(self._lease.claim, EventType.DRAINED, TakeoverReason.DRAINED)
+            with self._lease.refusals():
+                self._store.release(self._lease.claim, EventType.DRAINED, TakeoverReason.DRAINED)
             return Ended("drained")
         except (LeaseLost, StoreError, LeaseRequired):
             raise
         except Exception as error:  # noqa: BLE001 - whatever a graph raises is how its run ended
             return self._fail(error)
-        if self._unfinished():
+        # Read back, and not what the graph returned: a successor that finds nothing left to do
+        # must come to the same digest, and a graph may return less than its state.
+        state = self._graph.get_state(self._lease.config)
+        if state.tasks:
             self._finish(EventType.INTERRUPTED, {})
             return Ended("interrupted")
         reach(Point.DONE_BEFORE, self._lease.task_id)
-        self._finish(EventType.DONE, {"state_digest": self._digest(output)})
+        self._finish(EventType.DONE, {"state_digest": self._digest(state.values)})
         reach(Point.DONE_AFTER, self._lease.task_id)
         return Ended("done")
 
@@ -117,65 +119,43 @@ class Run:
         return Ended("failed", error=text)
 
     def _finish(self, type_: EventType, data: dict[str, Any], error: str | None = None) -> None:
-        self._store.finish(self._lease.claim, self._worker_id, type_, data, error)
+        with self._lease.refusals():
+            self._store.finish(self._lease.claim, self._worker_id, type_, data, error)
 
-    def _invoke(self, control: RunControl) -> Any:
+    def _invoke(self, control: RunControl) -> None:
         """Begin or continue the graph as its checkpoints and its task demand."""
         claim = self._lease.claim
         found = self._saver.get_tuple(self._lease.config)
         if found is not None or claim.reason is not None:
             reach(Point.RESUME_LOAD, claim.task_id)
+        step_id = "" if found is None else found.config["configurable"]["checkpoint_id"]
         if found is None:
             if claim.reason is not None:
-                self._resumed(TakeoverOutcome.RESTARTED, "")
-            return self._call(self._input(), control)
-        if claim.resume is not None:
-            return self._call(Command(resume=self._saver.serde.loads_typed(claim.resume)), control)
-        if not self._unfinished():
-            if claim.reason is not None:
-                step_id = found.config["configurable"]["checkpoint_id"]
-                self._resumed(TakeoverOutcome.COMPLETED, step_id)
-            return self._graph.get_state(self._lease.config).values
-        return self._call(None, control)
+                self._resumed(TakeoverOutcome.RESTARTED, step_id)
+            self._call(self._input(), control)
+        elif claim.resume is not None:
+            self._lease.when_restored(lambda: self._resumed(TakeoverOutcome.RESUMED, step_id))
+            self._call(Command(resume=self._saver.serde.loads_typed(claim.resume)), control)
+        elif self._graph.get_state(self._lease.config).tasks:
+            self._lease.when_restored(lambda: self._resumed(TakeoverOutcome.RESUMED, step_id))
+            self._call(None, control)
+        elif claim.reason is not None:
+            self._resumed(TakeoverOutcome.COMPLETED, step_id)
 
     def _input(self) -> Any:
         stored = self._lease.claim.input
         return None if stored is None else self._saver.serde.loads_typed(stored)
 
-    def _unfinished(self) -> bool:
-        return bool(self._graph.get_state(self._lease.config).tasks)
-
     def _resumed(self, outcome: TakeoverOutcome, step_id: str) -> None:
-        if not self._restored:
-            self._restored = True
+        with self._lease.refusals():
             self._store.resumed(self._lease.claim, self._worker_id, outcome, step_id)
 
-    def _call(self, value: Any, control: RunControl) -> Any:
-        guard = NodeGuard(
-            self._lease,
-            on_node=self._on_node,
-            on_resumed=lambda step_id: self._resumed(TakeoverOutcome.RESUMED, step_id),
-        )
-        config: RunnableConfig = {**self._lease.config, "callbacks": [guard]}
+    def _call(self, value: Any, control: RunControl) -> None:
+        config = self._lease.config
         if needs_async(self._graph):
-            return asyncio.run(
-                self._graph.ainvoke(value, config, durability="sync", control=control)
-            )
-        return self._graph.invoke(value, config, durability="sync", control=control)
+            asyncio.run(self._graph.ainvoke(value, config, durability="sync", control=control))
+        else:
+            self._graph.invoke(value, config, durability="sync", control=control)
 
-    def _digest(self, output: Any) -> str:
-        return hashlib.sha256(self._saver.serde.dumps_typed(output)[1]).hexdigest()
-
-
-def needs_async(graph: Any) -> bool:
-    """Whether a graph has a node that only an event loop can run, at any depth."""
-    return any(
-        _async_only(node.bound) or any(needs_async(child) for child in node.subgraphs or ())
-        for node in graph.nodes.values()
-    )
-
-
-def _async_only(runnable: Any) -> bool:
-    if hasattr(runnable, "afunc") and getattr(runnable, "func", None) is None:
-        return True
-    return any(_async_only(step) for step in getattr(runnable, "steps", ()))
+    def _digest(self, values: Any) -> str:
+        return hashlib.sha256(self._saver.serde.dumps_typed(values)[1]).hexdigest()

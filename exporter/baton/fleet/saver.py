@@ -29,16 +29,10 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from baton.errors import LeaseLost, LeaseRequired
-from baton.fleet.model import Checkpoint, LeaseKey
+from baton.fleet.lease import lease_of
+from baton.fleet.model import EPOCH, RUN, SESSION, WORKER, Checkpoint, LeaseKey
 from baton.fleet.points import Point, reach
 from baton.fleet.sqlite_data import DataFile, ParkedWrite
-
-#: Where a lease travels in a LangGraph config. LangGraph copies plain values of ``configurable``
-#: into the checkpoint's metadata, so each checkpoint is stamped with the epoch that wrote it.
-EPOCH = "lease_epoch"
-SESSION = "lease_session"
-RUN = "baton_run"
-WORKER = "baton_worker"
 
 _RESUME = "__resume__"
 _INTERRUPT = "__interrupt__"
@@ -52,9 +46,6 @@ class Leases(Protocol):
 
     def refused(self, lost: LeaseLost, key: LeaseKey) -> None:
         """Mark a lease as lost and record the refusal."""
-
-    def wrote(self, key: LeaseKey, *, interrupt: bool, seconds: float) -> None:
-        """Take note of an accepted write and how long it took."""
 
 
 class FencedSqliteSaver(SqliteSaver):
@@ -136,6 +127,9 @@ class FencedSqliteSaver(SqliteSaver):
             metadata=encoded.encode("utf-8", "ignore"),
             digest=hashlib.sha256(blob).hexdigest(),
         )
+        lease = lease_of(key)
+        if lease is not None:
+            lease.restored()
         reach(Point.CKPT_BEFORE, key.task_id)
         try:
             self._data.put(key, run_id, worker_id, record)
@@ -143,7 +137,8 @@ class FencedSqliteSaver(SqliteSaver):
             self._leases.refused(lost, key)
             raise
         reach(Point.CKPT_AFTER_WRITE, key.task_id)
-        self._leases.wrote(key, interrupt=False, seconds=time.perf_counter() - began)
+        if lease is not None:
+            lease.wrote(interrupt=False, seconds=time.perf_counter() - began)
         return {
             "configurable": {
                 "thread_id": configurable["thread_id"],
@@ -174,14 +169,17 @@ class FencedSqliteSaver(SqliteSaver):
             reach(Point.WRITES_AFTER, key.task_id)
             return
         channels = {channel for channel, _ in writes}
+        lease = lease_of(key)
+        if lease is not None:
+            lease.restored()
         try:
             self._data.write_now(key, rows, resume=_RESUME in channels)
         except LeaseLost as lost:
             self._leases.refused(lost, key)
             raise
         reach(Point.WRITES_AFTER, key.task_id)
-        seconds = time.perf_counter() - began
-        self._leases.wrote(key, interrupt=_INTERRUPT in channels, seconds=seconds)
+        if lease is not None:
+            lease.wrote(interrupt=_INTERRUPT in channels, seconds=time.perf_counter() - began)
 
     def _encode(
         self,

@@ -47,6 +47,9 @@ class Gate(Protocol):
     def release(self) -> None:
         """Let the next one in."""
 
+    def close(self) -> None:
+        """Nobody waits any more."""
+
 
 class NoGate:
     """For a store that only this process can see."""
@@ -56,6 +59,9 @@ class NoGate:
 
     def release(self) -> None:
         """There is nobody to let in."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
 
 
 class DataFile:
@@ -118,9 +124,9 @@ class DataFile:
     @contextmanager
     def read(self) -> Iterator[sqlite3.Cursor]:
         """A cursor for reading, after everything parked is durable."""
-        if self._parked:
-            self.flush()
         with self.lock, plain_errors(self.url):
+            # Under the lock: what another transaction took along is parked again if it failed.
+            self._flush_locked()
             cursor = self.connection.cursor()
             try:
                 yield cursor
@@ -211,9 +217,12 @@ class DataFile:
 
     def flush(self) -> None:
         """Make everything parked durable now."""
+        with self.lock, plain_errors(self.url):
+            self._flush_locked()
+
+    def _flush_locked(self) -> None:
         if self._parked:
-            with self.write():
-                pass
+            self._commit(self._begin(None))
 
     def _flush_forever(self, linger_seconds: float) -> None:
         idle = 0
@@ -304,11 +313,14 @@ class DataFile:
         self._steps[key] = (sealer, n + 1, str(event[-1]))
 
     def close(self) -> None:
-        """Make what is parked durable and close the file."""
-        self.flush()
-        self._closed.set()
-        self._wake.set()
-        if self._flusher is not None:
-            self._flusher.join()
-        with self.lock:
-            self.connection.close()
+        """Make what is parked durable and close the file, which is closed even if that fails."""
+        try:
+            self.flush()
+        finally:
+            self._closed.set()
+            self._wake.set()
+            if self._flusher is not None:
+                self._flusher.join()
+            with self.lock:
+                self.connection.close()
+            self._gate.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from baton.fleet.sql import queries, script
 
 #: Bump with each new sqlite_data_NNNN.sql; migrations are additive.
 SCHEMA = 1
+
+#: Between two tries to put a new file into WAL mode, in seconds.
+_SWITCH_EVERY_SECONDS = 0.005
 
 _SYNCHRONOUS = ("off", "normal", "full", "extra")
 
@@ -63,7 +67,7 @@ def parse_url(url: str) -> Location:
     """
     parts = urlsplit(url)
     name = parts.path.removeprefix("/")
-    if parts.scheme != "sqlite" or parts.netloc or not name:
+    if not url.startswith("sqlite:///") or not name:
         raise BadInput(detail=f"store {url!r} is not of the form sqlite:///fleet.db")
     options = parse_qs(parts.query)
     synchronous = options.pop("synchronous", ["full"])[-1].lower()
@@ -100,10 +104,35 @@ def connect(path: str | Path, *, synchronous: str, busy_seconds: float) -> sqlit
     connection = sqlite3.connect(
         path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
     )
-    connection.execute("PRAGMA journal_mode = WAL")
-    for pragma in pragmas(synchronous):
-        connection.execute(pragma)
+    with closed_on_failure(connection):
+        _switch_to_wal(connection, busy_seconds)
+        for pragma in pragmas(synchronous):
+            connection.execute(pragma)
     return connection
+
+
+@contextmanager
+def closed_on_failure(connection: sqlite3.Connection) -> Iterator[None]:
+    """Keep a connection open only if what follows succeeds."""
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _switch_to_wal(connection: sqlite3.Connection, busy_seconds: float) -> None:
+    # SQLite waits for locks, but not where several connections switch a new file at once.
+    deadline = time.monotonic() + busy_seconds
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() >= deadline:
+                raise
+            time.sleep(_SWITCH_EVERY_SECONDS)
+        else:
+            return
 
 
 def pragmas(synchronous: str) -> tuple[str, ...]:
@@ -117,22 +146,24 @@ def open_data(location: Location, *, create: bool) -> sqlite3.Connection:
 
     Raises:
         StoreUnreachable: it is not there, or its folder cannot be written.
+        StoreBusy: another process keeps it locked.
         StoreCorrupt: it is not a database, or damaged.
         StoreNewer: a newer Baton has written it.
     """
     path = location.path
     if not create and not path.exists():
-        raise StoreUnreachable(url=location.url, detail="there is no such file")
+        detail = "there is no such file; `baton store migrate` makes one"
+        raise StoreUnreachable(url=location.url, detail=detail)
     if not path.parent.is_dir():
         raise StoreUnreachable(url=location.url, detail=f"no folder {path.parent}")
     try:
         with plain_errors(location.url):
             connection = connect(path, synchronous=location.synchronous, busy_seconds=60)
-    except StoreCorrupt:
+    except (StoreCorrupt, StoreBusy):
         raise
     except StoreError as error:
         raise StoreUnreachable(url=location.url, detail=error.fields["detail"]) from error
-    with plain_errors(location.url):
+    with closed_on_failure(connection), plain_errors(location.url):
         _migrate(connection, location.url, create=create)
     return connection
 
@@ -140,13 +171,12 @@ def open_data(location: Location, *, create: bool) -> sqlite3.Connection:
 def _migrate(connection: sqlite3.Connection, url: str, *, create: bool) -> None:
     found = schema_of(connection)
     if found > SCHEMA:
-        connection.close()
         raise StoreNewer(url=url, found=found, known=SCHEMA)
     if found == SCHEMA:
         return
     if found == 0 and not create:
-        connection.close()
-        raise StoreUnreachable(url=url, detail="the file is no Baton store")
+        detail = "the file is no Baton store; `baton store migrate` makes it one"
+        raise StoreUnreachable(url=url, detail=detail)
     prepare_data(connection, found)
 
 
@@ -208,8 +238,20 @@ def store_id_of(connection: sqlite3.Connection) -> str:
     return str(row[0])
 
 
-def open_sessions(location: Location, store_id: str) -> sqlite3.Connection:
+def position_of(connection: sqlite3.Connection) -> int:
+    """How far the ledger of a data file goes."""
+    return int(connection.execute(queries("sqlite_data.sql")["position"]).fetchone()[0])
+
+
+def open_sessions(
+    location: Location, store_id: str, *, accept_restored: bool = False
+) -> sqlite3.Connection:
     """Open the sessions file beside the data file.
+
+    Args:
+        location: where the store is.
+        store_id: the data file's own name.
+        accept_restored: open it even if it is another store's, in order to accept that.
 
     Raises:
         StoreRestored: it belongs to another data file.
@@ -218,13 +260,13 @@ def open_sessions(location: Location, store_id: str) -> sqlite3.Connection:
     with plain_errors(f"sqlite:///{path}"):
         # Short patience: a heartbeat that waits longer than this has failed.
         connection = connect(path, synchronous="normal", busy_seconds=1.0)
-        prepare_sessions(connection, store_id)
-        row = connection.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()
-    if row[0] != store_id:
-        connection.close()
-        raise StoreRestored(
-            url=location.url, detail=f"{path.name} beside it belongs to store {row[0]}"
-        )
+        with closed_on_failure(connection):
+            prepare_sessions(connection, store_id)
+            row = connection.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()
+            if row[0] != store_id and not accept_restored:
+                raise StoreRestored(
+                    url=location.url, detail=f"{path.name} beside it belongs to store {row[0]}"
+                )
     return connection
 
 
@@ -270,7 +312,7 @@ def check_restored(
     Raises:
         StoreRestored: the ledger ends before the witness.
     """
-    position = data.execute(queries("sqlite_data.sql")["position"]).fetchone()[0]
+    position = position_of(data)
     witness = sessions.execute(queries("sqlite_sessions.sql")["witness"]).fetchone()[0] or 0
     if position < witness:
         raise StoreRestored(

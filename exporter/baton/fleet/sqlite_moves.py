@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from baton.domain.ledger import task_chain
 from baton.domain.words import (
@@ -17,9 +17,6 @@ from baton.domain.words import (
 )
 from baton.fleet.model import Claim, LeaseKey, Session, Task
 from baton.fleet.sqlite_write import Write
-
-#: Chain heads after which no durable work has followed the claim yet.
-_NOTHING_DURABLE = (EventType.CLAIMED.value, EventType.RESUMED.value)
 
 
 def task_of(row: sqlite3.Row) -> Task:
@@ -54,7 +51,7 @@ class Cause:
     Attributes:
         last_sign_at: store time of the last sign of life, or of progress for a stalled task.
         lost_at: store time at which the loss was established.
-        durable: whether the predecessor made anything durable.
+        fruitless: how many takeovers in a row brought nothing, counting this one.
     """
 
     reason: TakeoverReason
@@ -65,21 +62,38 @@ class Cause:
     lost_at: int
     evidence: str | None
     silence_us: int | None
+    fruitless: int
+
+
+class Progress(NamedTuple):
+    """How far the holder of a task has come.
+
+    Attributes:
+        sign_at: store time of its last accepted write of any kind.
+        work_at: store time of its last durable work, or of its claim.
+        durable: whether it made anything durable.
+    """
+
+    sign_at: int
+    work_at: int
     durable: bool
 
-    def fruitless(self, task: Task) -> int:
-        """How many takeovers in a row brought nothing, counting this one."""
-        if self.durable:
-            return 0
-        return task.fruitless + (self.reason in FRUITLESS_REASONS)
+    def fruitless(self, task: Task, reason: TakeoverReason) -> int:
+        """How many takeovers in a row brought nothing, if it is taken over now."""
+        return 0 if self.durable else task.fruitless + (reason in FRUITLESS_REASONS)
 
 
-def last_progress(write: Write, row: sqlite3.Row) -> tuple[int, bool]:
-    """Store time of a held task's last durable write, and whether there was one since its claim."""
-    head = write.one("chain_head", (task_chain(row["task_id"]),))
-    bare = row["wrote_at"] if row["wrote_epoch"] == row["epoch"] else None
-    durable = head["type"] not in _NOTHING_DURABLE or bare is not None
-    return max(head["at"], bare or 0), durable
+def progress_of(write: Write, row: sqlite3.Row) -> Progress:
+    """How far the holder of an active task has come."""
+    chain = task_chain(row["task_id"])
+    # Loading the state or recognising an old effect shows life, but brings the run no further.
+    work = write.one("last_work", (chain,))
+    bare_at = row["wrote_at"] if row["wrote_epoch"] == row["epoch"] else 0
+    return Progress(
+        sign_at=max(write.one("chain_head", (chain,))["at"], bare_at),
+        work_at=max(work["at"], bare_at),
+        durable=work["type"] != EventType.CLAIMED or bare_at > 0,
+    )
 
 
 def cause_of(write: Write, row: sqlite3.Row, task: Task, holder: Session | None) -> Cause | None:
@@ -93,20 +107,20 @@ def cause_of(write: Write, row: sqlite3.Row, task: Task, holder: Session | None)
     """
     if task.state is TaskState.PENDING:
         return _vacated(row)
-    progress_at, durable = last_progress(write, row)
+    progress = progress_of(write, row)
     if holder is not None:
-        return _ended(task, holder, progress_at, durable=durable)
-    if task.deadline_us is not None and write.at - progress_at > task.deadline_us:
+        return _ended(task, holder, progress)
+    if task.deadline_us is not None and write.at - progress.work_at > task.deadline_us:
         return Cause(
             reason=TakeoverReason.PROGRESS_STALLED,
             session_id=task.session_id,
             worker_id=task.worker_id,
             epoch=task.epoch,
-            last_sign_at=progress_at,
+            last_sign_at=progress.work_at,
             lost_at=write.at,
             evidence=None,
-            silence_us=write.at - progress_at,
-            durable=durable,
+            silence_us=write.at - progress.work_at,
+            fruitless=progress.fruitless(task, TakeoverReason.PROGRESS_STALLED),
         )
     return None
 
@@ -123,21 +137,22 @@ def _vacated(row: sqlite3.Row) -> Cause | None:
         lost_at=row["vacated_at"],
         evidence=None,
         silence_us=0,
-        # Whoever vacated it has settled the count already; it is not raised by a release.
-        durable=not row["fruitless"],
+        # Whoever vacated it has settled the count.
+        fruitless=row["fruitless"],
     )
 
 
-def _ended(task: Task, holder: Session, progress_at: int, *, durable: bool) -> Cause:
-    lost = holder.state is SessionState.LOST
-    silent = holder.evidence == Evidence.TTL.value
-    reason = TakeoverReason.HEARTBEAT_LOST if silent else TakeoverReason.CRASHED
+def _ended(task: Task, holder: Session, progress: Progress) -> Cause:
+    reason = TakeoverReason.DRAINED
+    if holder.state is SessionState.LOST:
+        silent = holder.evidence == Evidence.TTL.value
+        reason = TakeoverReason.HEARTBEAT_LOST if silent else TakeoverReason.CRASHED
     ended_at = holder.ended_at or holder.beat_at
     # The end of a stopped session is planned, and known at once. An accepted write is a sign of
     # life too, so long as it came before the loss.
-    last_sign_at = max(holder.last_sign_at or holder.beat_at, min(progress_at, ended_at))
+    last_sign_at = max(holder.last_sign_at or holder.beat_at, min(progress.sign_at, ended_at))
     return Cause(
-        reason=reason if lost else TakeoverReason.DRAINED,
+        reason=reason,
         session_id=holder.spec.session_id,
         worker_id=holder.spec.worker_id,
         epoch=task.epoch,
@@ -145,7 +160,7 @@ def _ended(task: Task, holder: Session, progress_at: int, *, durable: bool) -> C
         lost_at=ended_at,
         evidence=holder.evidence,
         silence_us=holder.silence_us,
-        durable=durable,
+        fruitless=progress.fruitless(task, reason),
     )
 
 
@@ -266,20 +281,34 @@ def vacate(
     type_: EventType,
     reason: TakeoverReason,
     data: dict[str, Any] | None = None,
+    *,
+    keep_out: bool = False,
 ) -> None:
     """Leave a run unfinished, for another session to continue.
 
     An operator's hand raises the epoch, because the holder has not agreed.
+
+    Args:
+        write: the open transaction.
+        row: the task, which is active.
+        type_: the event that tells of it.
+        reason: why the run is left.
+        data: the event's payload.
+        keep_out: whether the holder may not claim it again for a TTL.
     """
     task = task_of(row)
-    _, durable = last_progress(write, row)
     raise_by = int(reason is TakeoverReason.OPERATOR)
     write.run(
         "vacate",
-        {"task": task.task_id, "at": write.at, "reason": reason.value, "raise_by": raise_by},
+        {
+            "task": task.task_id,
+            "at": write.at,
+            "reason": reason.value,
+            "raise_by": raise_by,
+            "avoid": task.session_id if keep_out else None,
+            "fruitless": progress_of(write, row).fruitless(task, reason),
+        },
     )
-    if durable:
-        write.run("forgive", (task.task_id,))
     write.append_task(
         task.task_id,
         write.head(task_chain(task.task_id)),

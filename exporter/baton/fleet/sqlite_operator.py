@@ -58,6 +58,8 @@ class Operating(Reading):
         resume_type, resume = value or (None, None)
         about = {"task": row["task_id"], "run": run_id, "at": write.at}
         write.run("reopen", {**about, "resume_type": resume_type, "resume": resume})
+        # A task that was over is met again: its reader may have forgotten where it belongs.
+        data = {**data, "graph": row["graph"], "pool": row["pool"]}
         self._append_operator(write, row, type_, data, run_id=run_id)
         return run_id
 
@@ -72,9 +74,8 @@ class Operating(Reading):
                 EventType.OPERATOR_ACTION,
                 TakeoverReason.OPERATOR,
                 {"action": action},
+                keep_out=action == "takeover",
             )
-            if action == "release":
-                write.run("welcome_back", (task_id,))
 
     def cancel(self, task_id: str) -> None:
         """End a task for good; its holder, if any, is refused from now on."""
@@ -110,7 +111,7 @@ class Operating(Reading):
             for task_id in before:
                 row = write.one("task", (task_id,))
                 self._append_operator(write, row, EventType.OPERATOR_ACTION, data)
-        self.sessions.accept_position(self.data.position)
+        self.sessions.accept_restore(self.store_id, self.data.position)
         return len(before)
 
     @staticmethod

@@ -40,9 +40,14 @@ class SessionsFile:
         with self._lock, plain_errors(self._url):
             return self._connection.execute(_SQL[name], parameters).rowcount > 0  # type: ignore[arg-type]
 
-    def start(self, spec: SessionSpec) -> int:
-        """Register a session; returns store time in microseconds."""
-        at = self._clock.now_us()
+    def start(self, spec: SessionSpec, at: int | None = None) -> None:
+        """Register a session.
+
+        Args:
+            spec: the session.
+            at: when it started, in store time; now by default.
+        """
+        at = self._clock.now_us() if at is None else at
         self._changed(
             "insert_session",
             (
@@ -67,7 +72,6 @@ class SessionsFile:
                 at,
             ),
         )
-        return at
 
     def heartbeat(self, session_id: str, *, position: int, epoch: int) -> Beat:
         """Renew a session, and with it every lease it holds.
@@ -78,11 +82,14 @@ class SessionsFile:
             epoch: the highest epoch this process has been given.
         """
         at = self._clock.now_us()
-        rows = self._all(
+        # Begun and committed in one call into SQLite. Rows to fetch (RETURNING) would leave the
+        # file locked until this thread has the interpreter again, and a node that keeps it busy
+        # would hold up the heartbeats of the whole fleet.
+        accepted = self._changed(
             "heartbeat",
             {"session": session_id, "at": at, "position": position, "epoch": epoch},
         )
-        return Beat(accepted=bool(rows), at_us=at)
+        return Beat(accepted=accepted, at_us=at)
 
     def raise_witness(self, session_id: str, epoch: int) -> None:
         """Say, before an epoch is given out, that it will be."""
@@ -140,8 +147,9 @@ class SessionsFile:
         """Remember a position and an epoch apart from any session."""
         self._changed("save_witness", {"store": store_id, "position": position, "epoch": epoch})
 
-    def accept_position(self, position: int) -> None:
-        """Forget every position beyond this one: a restore was accepted."""
+    def accept_restore(self, store_id: str, position: int) -> None:
+        """Belong to this data file, and forget every position beyond its own."""
+        self._changed("adopt", (store_id,))
         self._changed("reset_witness", {"position": position})
         self._changed("reset_positions", (position,))
 

@@ -8,18 +8,16 @@ in the first after. A crash between the two is picked up by the next claimant.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from baton.domain.words import EventType, TakeoverOutcome, TakeoverReason, TaskState
-from baton.errors import BadInput, LeaseHeld, LeaseLost, TaskConflict
+from baton.errors import BadInput, LeaseHeld, TaskConflict
 from baton.fleet import sqlite_moves as moves
 from baton.fleet.clock import StoreClock
 from baton.fleet.model import (
     Beat,
     Claim,
-    ClaimRequest,
-    Claims,
     LeaseKey,
     Loss,
     Session,
@@ -27,15 +25,14 @@ from baton.fleet.model import (
     Task,
     Typed,
 )
-from baton.fleet.points import Point, reach
+from baton.fleet.sqlite_claims import Claiming
 from baton.fleet.sqlite_data import DataFile
 from baton.fleet.sqlite_moves import task_of
-from baton.fleet.sqlite_operator import Operating
 from baton.fleet.sqlite_sessions import SessionsFile
 from baton.fleet.sqlite_write import Write
 
 
-class SqliteStore(Operating):
+class SqliteStore(Claiming):
     """Everything Baton keeps, behind one method per transaction."""
 
     def __init__(
@@ -60,6 +57,7 @@ class SqliteStore(Operating):
         """
         super().__init__(data, sessions, clock, url=url, store_id=store_id)
         self._new_id = new_id
+        self._met = set()
 
     # Sessions
 
@@ -167,75 +165,6 @@ class SqliteStore(Operating):
             )
         return True
 
-    def claim(self, request: ClaimRequest) -> Claims:
-        """Claim tasks for a session: first those left behind, then those that wait.
-
-        Raises:
-            LeaseLost: the claimant's own session is over.
-        """
-        ended = {session.spec.session_id: session for session in self.sessions.unsettled()}
-        candidates = self._candidates(request, ended)
-        if not candidates:
-            self._settle(ended.values())
-            return Claims()
-        # The witness rises before the epochs do, so that a restored copy rises above them.
-        self._epoch_seen = max(self._epoch_seen, *(task.epoch + 1 for task in candidates))
-        self.sessions.raise_witness(request.session_id, self._epoch_seen)
-        reach(Point.CLAIM_BEFORE, request.session_id)
-        with self.data.write() as write:
-            # Inside the transaction, so that whoever settles our own loss has either done so
-            # before, and we see it, or comes after, and sees what we took.
-            own = self.sessions.get(request.session_id)
-            if own is None or not own.live:
-                raise LeaseLost("", 0, "stopped")
-            for session in ended.values():
-                moves.record_loss(write, session)
-            claims = _claim_each(write, request, candidates, ended)
-        for claim in claims.won:
-            reach(Point.CLAIM_AFTER, claim.task_id)
-        self._settle(ended.values())
-        return claims
-
-    def _candidates(self, request: ClaimRequest, ended: Iterable[str]) -> list[Task]:
-        """What there is to claim, as it looks before the transaction; each is looked at again."""
-        found: list[sqlite3.Row] = []
-        with self.data.read() as cursor:
-            for session_id in ended:
-                found += cursor.execute(self.data.sql["held"], (session_id,)).fetchall()
-            found = [
-                row
-                for row in found
-                if row["graph"] in request.graphs
-                and row["pool"] == request.pool
-                and not row["external"]
-            ]
-            about = {"pool": request.pool, "session": request.session_id}
-            for graph in request.graphs:
-                found += cursor.execute(
-                    self.data.sql["stalled"], {**about, "graph": graph, "now": self.clock.now_us()}
-                ).fetchall()
-            for graph in request.graphs:
-                found += cursor.execute(
-                    self.data.sql["pending"],
-                    {
-                        **about,
-                        "graph": graph,
-                        "now": self.clock.now_us(),
-                        "avoid_us": request.avoid_us,
-                        "limit": request.limit,
-                    },
-                ).fetchall()
-        return [task_of(row) for row in found]
-
-    def _settle(self, ended: Iterable[Session]) -> None:
-        """Put aside the ended sessions that have nothing left for workers to claim."""
-        for session in ended:
-            with self.data.write() as write:
-                rows = write.all("held", (session.spec.session_id,))
-                moves.record_loss(write, session)
-            if all(row["external"] for row in rows):
-                self.sessions.settle(session.spec.session_id)
-
     def lease(self, task_id: str, *, session_id: str, worker_id: str, pool: str) -> Claim:
         """Lease a thread of somebody's own runtime; it becomes a task if it was none.
 
@@ -260,6 +189,7 @@ class SqliteStore(Operating):
                 cause = moves.cause_of(write, row, task, holder)
             begins = task.state not in (TaskState.ACTIVE, TaskState.PENDING)
             self._epoch_seen = max(self._epoch_seen, task.epoch + 1)
+            self.sessions.raise_witness(session_id, self._epoch_seen)
             return moves.claim(
                 write,
                 row,
@@ -273,8 +203,8 @@ class SqliteStore(Operating):
         task = self.task_or_none(task_id)
         if task is None or task.session_id is None:
             return None
-        holder = self.sessions.get(task.session_id)
-        if holder is not None and holder.live:
+        holder = self._known(task.session_id)
+        if holder.live:
             raise _held(task)
         return holder
 
@@ -394,44 +324,6 @@ class SqliteStore(Operating):
         self.data.close()
         self.sessions.save_witness(self.store_id, self.data.position, self._epoch_seen)
         self.sessions.close()
-
-
-def _claim_each(
-    write: Write, request: ClaimRequest, candidates: list[Task], ended: dict[str, Session]
-) -> Claims:
-    won: list[Claim] = []
-    aside: list[str] = []
-    alone_waiting = False
-    for found in candidates:
-        row = write.one("task", (found.task_id,))
-        task = task_of(row)
-        if (task.epoch, task.state) != (found.epoch, found.state):
-            continue
-        cause = moves.cause_of(write, row, task, ended.get(task.session_id or ""))
-        if cause is None and task.state is TaskState.ACTIVE:
-            continue
-        fruitless = cause.fruitless(task) if cause else 0
-        if fruitless >= request.fruitless_max:
-            moves.quarantine(write, task, cause, fruitless)
-            aside.append(task.task_id)
-            continue
-        if fruitless and (request.running or won):
-            alone_waiting = True
-            continue
-        won.append(
-            moves.claim(
-                write,
-                row,
-                cause,
-                session_id=request.session_id,
-                worker_id=request.worker_id,
-                fruitless=fruitless,
-                deadline_us=request.deadlines_us.get(task.graph),
-            )
-        )
-        if fruitless or len(won) >= request.limit:
-            break
-    return Claims(won=tuple(won), quarantined=tuple(aside), alone_waiting=alone_waiting)
 
 
 def _same_task(task: Task, *, graph: str, pool: str, input_digest: str) -> None:

@@ -143,11 +143,12 @@ class Write:
     def refuse(self, key: LeaseKey, what: str = "write") -> None:
         """Record on the refused session's chain that it was refused."""
         row = self.one("session_worker", (session_chain(key.session_id),))
+        task = self.one("task", (key.task_id,))
         self.append_session(
             key.session_id,
             row[0] if row else "",
             EventType.WRITE_REFUSED,
-            {"what": what},
+            {"pool": task["pool"] if task else None, "what": what},
             task_id=key.task_id,
             epoch=key.epoch,
             reason="superseded",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -55,18 +56,24 @@ def open_store(
         raise BadInput(detail=f"store {url!r} is not of the form sqlite:///fleet.db")
     location = files.parse_url(url)
     location = replace(location, path=Path(location.path).absolute())
-    data = files.open_data(location, create=create)
-    store_id = files.store_id_of(data)
-    sessions = files.open_sessions(location, store_id)
-    if not accept_restored:
-        files.check_restored(location, data, sessions)
-    clock = files.host_clock(data)
+    with ExitStack() as undo:
+        data = undo.enter_context(closing(files.open_data(location, create=create)))
+        store_id = files.store_id_of(data)
+        sessions = undo.enter_context(
+            closing(files.open_sessions(location, store_id, accept_restored=accept_restored))
+        )
+        if not accept_restored:
+            files.check_restored(location, data, sessions)
+        clock = files.host_clock(data)
+        position = files.position_of(data)
+        # From here on nothing fails, and both files stay open.
+        undo.pop_all()
     holder = LockHolder(ProcessIdentity.of_self(), kind, new_id())
     gate = WriteLock(
         location.beside(".writers"), owner=lambda: holder, patience_seconds=patience_seconds
     )
     data_file = DataFile(data, clock, url, gate)
-    data_file.position = data_file.rows("position")[0][0]
+    data_file.position = position
     return SqliteStore(
         data_file,
         SessionsFile(sessions, clock, url),

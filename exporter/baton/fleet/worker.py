@@ -9,15 +9,13 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-
-from langgraph.graph import StateGraph
-from langgraph.pregel import Pregel
+from typing import TYPE_CHECKING
 
 from baton.domain.words import TakeoverReason
 from baton.errors import BadInput
 from baton.fleet import messages as m
 from baton.fleet.driver import Driver, Hooks
+from baton.fleet.guard import AnyGraph
 from baton.fleet.lease import Lease
 from baton.fleet.process import ProcessIdentity
 from baton.fleet.runner import Run
@@ -29,8 +27,6 @@ _log = logging.getLogger("baton.worker")
 
 #: Names that travel into metrics, file names and commands.
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$")
-
-AnyGraph = StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any]
 
 
 def checked_name(what: str, name: str) -> str:
@@ -108,7 +104,7 @@ class Worker:
             until_idle=until_idle,
         )
         self._hooks = hooks or Hooks()
-        self._graphs = {name: _with_saver(graph, fleet) for name, graph in graphs.items()}
+        self._graphs = {name: fleet.attach(graph) for name, graph in graphs.items()}
         self._driver = Driver(
             fleet.store,
             self.config,
@@ -172,11 +168,3 @@ class Worker:
         level = logging.INFO if ended.error is None else logging.ERROR
         _log.log(level, "run ended", extra={**about, "how": ended.how, "error": ended.error})
         return ended.store_trouble
-
-
-def _with_saver(graph: AnyGraph, fleet: Fleet) -> Pregel[Any, Any, Any, Any]:
-    if isinstance(graph, StateGraph):
-        return graph.compile(checkpointer=fleet.saver())
-    if isinstance(graph, Pregel):
-        return graph.copy({"checkpointer": fleet.saver()})
-    raise BadInput(detail=f"{graph!r} is neither a StateGraph nor a compiled graph")

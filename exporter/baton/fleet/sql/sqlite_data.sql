@@ -8,8 +8,11 @@ ORDER BY e.n DESC LIMIT 1
 SELECT 1 FROM baton_task WHERE task_id = ? AND epoch = ? AND session_id = ?
 
 -- chain_head: the last event of a chain
-SELECT n, hash, type, at, session_id, run_id FROM baton_event
-WHERE chain = ? ORDER BY n DESC LIMIT 1
+SELECT n, hash, at FROM baton_event WHERE chain = ? ORDER BY n DESC LIMIT 1
+
+-- last_work: a task's last durable work, or the claim if there was none since
+SELECT type, at FROM baton_event
+WHERE chain = ? AND type IN ('claimed', 'step', 'effect') ORDER BY n DESC LIMIT 1
 
 -- session_worker: whose session a chain belongs to
 SELECT worker_id FROM baton_event WHERE chain = ? ORDER BY n LIMIT 1
@@ -59,12 +62,14 @@ ORDER BY submitted_at DESC, task_id LIMIT :limit
 SELECT * FROM baton_task
 WHERE state = 'pending' AND external = 0 AND pool = :pool AND graph = :graph
     AND ready_at <= :now
-    AND (vacated_reason IS NULL OR vacated_reason <> 'operator'
-        OR vacated_session IS NOT :session OR ready_at + :avoid_us <= :now)
+    AND (avoid_session IS NOT :session OR ready_at + :avoid_us <= :now)
 ORDER BY ready_at LIMIT :limit
 
 -- held: the tasks a session holds
 SELECT * FROM baton_task WHERE state = 'active' AND session_id = ?
+
+-- holders: the sessions that hold tasks
+SELECT DISTINCT session_id FROM baton_task WHERE state = 'active'
 
 -- stalled: active tasks with a progress deadline, held by others
 SELECT * FROM baton_task
@@ -76,7 +81,7 @@ UPDATE baton_task SET
     state = 'active', epoch = epoch + 1, session_id = :session, worker_id = :worker,
     claimed_at = :at, run_id = :run, ended_at = NULL, fruitless = :fruitless,
     deadline_us = :deadline, vacated_reason = NULL, vacated_at = NULL, vacated_session = NULL,
-    vacated_worker = NULL, vacated_epoch = NULL, error = NULL
+    vacated_worker = NULL, vacated_epoch = NULL, avoid_session = NULL, error = NULL
 WHERE task_id = :task
 
 -- quarantine: nobody takes this task again until an operator says so
@@ -88,8 +93,9 @@ WHERE task_id = :task
 -- vacate: the holder leaves the run unfinished, for another to continue
 UPDATE baton_task SET
     state = 'pending', vacated_session = session_id, vacated_worker = worker_id,
-    vacated_epoch = epoch, session_id = NULL, worker_id = NULL, ready_at = :at, vacated_at = :at,
-    vacated_reason = :reason, epoch = epoch + :raise_by
+    vacated_epoch = epoch, avoid_session = :avoid, session_id = NULL, worker_id = NULL,
+    ready_at = :at, vacated_at = :at, vacated_reason = :reason, epoch = epoch + :raise_by,
+    fruitless = :fruitless
 WHERE task_id = :task
 
 -- finish: the run is over
@@ -97,10 +103,12 @@ UPDATE baton_task SET
     state = :state, session_id = NULL, worker_id = NULL, ended_at = :at, error = :error
 WHERE task_id = :task
 
--- reopen: a new run of a task that stands still
+-- reopen: a new run of a task that stands still, which nobody has left unfinished
 UPDATE baton_task SET
     state = 'pending', run_id = :run, ready_at = :at, ended_at = NULL, fruitless = 0,
-    resume_type = :resume_type, resume = :resume, error = NULL
+    resume_type = :resume_type, resume = :resume, vacated_reason = NULL, vacated_at = NULL,
+    vacated_session = NULL, vacated_worker = NULL, vacated_epoch = NULL, avoid_session = NULL,
+    error = NULL
 WHERE task_id = :task
 
 -- cancel: an operator ends the task; the epoch rises so that its holder is refused
@@ -114,8 +122,10 @@ UPDATE baton_task SET
     epoch = max(epoch, :above) + 1,
     vacated_session = CASE state WHEN 'active' THEN session_id ELSE vacated_session END,
     vacated_worker = CASE state WHEN 'active' THEN worker_id ELSE vacated_worker END,
+    vacated_epoch = CASE state WHEN 'active' THEN epoch ELSE vacated_epoch END,
     vacated_reason = CASE state WHEN 'active' THEN 'operator' ELSE vacated_reason END,
     vacated_at = CASE state WHEN 'active' THEN :at ELSE vacated_at END,
+    ready_at = CASE state WHEN 'active' THEN :at ELSE ready_at END,
     session_id = NULL, worker_id = NULL,
     state = CASE state WHEN 'active' THEN 'pending' ELSE state END
 
@@ -172,9 +182,3 @@ SELECT type FROM baton_event
 WHERE chain = ?
     AND type IN ('session_started', 'session_draining', 'session_stopped', 'session_lost')
 ORDER BY n DESC LIMIT 1
-
--- forgive: durable work has been done, so the task is no longer suspect
-UPDATE baton_task SET fruitless = 0 WHERE task_id = ?
-
--- welcome_back: a released task may go to anybody, its last holder included
-UPDATE baton_task SET vacated_session = NULL WHERE task_id = ?

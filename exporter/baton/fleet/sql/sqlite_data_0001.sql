@@ -42,6 +42,8 @@ CREATE TABLE baton_task (
     vacated_session TEXT,
     vacated_worker TEXT,
     vacated_epoch INTEGER,
+    -- The session that an operator's takeover keeps out for a TTL.
+    avoid_session TEXT,
     error TEXT
 );
 CREATE INDEX baton_task_pending ON baton_task (pool, graph, ready_at)

@@ -11,7 +11,6 @@ UPDATE session SET
     state = CASE state WHEN 'starting' THEN 'idle' ELSE state END,
     position = max(position, :position), epoch = max(epoch, :epoch)
 WHERE session_id = :session AND state NOT IN ('lost', 'stopped')
-RETURNING beat
 
 -- raise_witness: an epoch is about to be given out; a restored copy must rise above it
 UPDATE session SET epoch = max(epoch, ?) WHERE session_id = ?
@@ -57,6 +56,9 @@ SELECT max(position), max(epoch) FROM (
 INSERT INTO witness (store_id, position, epoch) VALUES (:store, :position, :epoch)
     ON CONFLICT DO UPDATE SET
         position = max(position, excluded.position), epoch = max(epoch, excluded.epoch)
+
+-- adopt: these sessions belong to that data file from now on
+UPDATE meta SET value = ? WHERE key = 'store_id'
 
 -- reset_witness: a restore was accepted
 UPDATE witness SET position = :position

@@ -1,0 +1,130 @@
+"""Paired, alternating measurements: base, candidate, base again; minimum against minimum.
+
+The machine is noisy. Two rules keep the figures honest: the base is measured twice in each round,
+and a run in which the base differs from itself by more than ``NOISE_MAX`` is void, not a result.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+#: How far the base may differ from itself before a run says nothing.
+NOISE_MAX = 0.02
+
+#: From here on a ratio is printed without decimals.
+_WHOLE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line of the table.
+
+    Attributes:
+        value: the measured ratio.
+        bar: what it is held to.
+        at_most: whether the bar is an upper bound.
+        void: the run was too noisy to say.
+    """
+
+    name: str
+    value: float
+    bar: float
+    at_most: bool
+    detail: str
+    void: bool = False
+
+    @property
+    def holds(self) -> bool:
+        """Whether the bar is met."""
+        return self.value <= self.bar if self.at_most else self.value >= self.bar
+
+    @property
+    def verdict(self) -> str:
+        """The word in the last column."""
+        return "VOID" if self.void else "ok" if self.holds else "MISSED"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Seconds of one measurement."""
+
+    wall: float
+    cpu: float
+
+
+def measure(work: Callable[[], None]) -> Cost:
+    """Time one call, with the collector out of the way."""
+    gc.collect()
+    gc.disable()
+    try:
+        wall, cpu = time.perf_counter(), time.process_time()
+        work()
+        return Cost(time.perf_counter() - wall, time.process_time() - cpu)
+    finally:
+        gc.enable()
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """Minimum against minimum over all rounds."""
+
+    wall: float
+    cpu: float
+    base_wall: float
+    wall_noise: float
+    cpu_noise: float
+
+
+def paired(base: Callable[[], None], candidate: Callable[[], None], rounds: int) -> Paired:
+    """Measure both, alternating, and the base against itself.
+
+    Args:
+        base: what it is compared with.
+        candidate: what is judged.
+        rounds: how often; each round measures the base twice.
+    """
+    first: list[Cost] = []
+    second: list[Cost] = []
+    ours: list[Cost] = []
+    for index in range(rounds):
+        # The order turns round, so that neither side always comes after the other.
+        parts = [(first, base), (ours, candidate), (second, base)]
+        for found, work in parts if index % 2 else reversed(parts):
+            found.append(measure(work))
+
+    def low(costs: Sequence[Cost], what: str) -> float:
+        return min(getattr(cost, what) for cost in costs)
+
+    def noise(what: str) -> float:
+        a, b = low(first, what), low(second, what)
+        return max(a, b) / min(a, b) - 1
+
+    both = first + second
+    return Paired(
+        wall=low(ours, "wall") / low(both, "wall"),
+        cpu=low(ours, "cpu") / low(both, "cpu"),
+        base_wall=low(both, "wall"),
+        wall_noise=noise("wall"),
+        cpu_noise=noise("cpu"),
+    )
+
+
+def table(figures: Sequence[Figure]) -> str:
+    """The figures as people read them, in Markdown."""
+    rows = [("what", "measured", "bar", "", "detail")]
+    for figure in figures:
+        sign = "≤" if figure.at_most else "≥"
+        measured = f"{figure.value:.3g}x" if figure.value < _WHOLE else f"{figure.value:.0f}x"
+        rows.append(
+            (figure.name, measured, f"{sign} {figure.bar:g}x", figure.verdict, figure.detail)
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in rows
+    ]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)

@@ -1,0 +1,64 @@
+"""A heartbeat renews the session, so it costs the same however many leases hang on it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+
+from baton.fleet.fleet import open as open_fleet
+from baton.fleet.model import ClaimRequest, SessionSpec
+from baton.fleet.store import Store
+from benchmarks.harness import NOISE_MAX, Figure, paired
+
+LEASES = 1000
+BAR = 1.2
+
+_BEATS = 500
+
+
+def _session(store: Store, name: str, leases: int) -> Callable[[], None]:
+    spec = SessionSpec(
+        session_id=name,
+        worker_id=name,
+        pool=name,
+        kind="worker",
+        interval_us=5_000_000,
+        ttl_us=15_000_000,
+    )
+    store.start_session(spec)
+    for index in range(leases):
+        store.submit(f"{name}-{index}", graph="g", pool=name, input_=("null", b""), input_digest="")
+    claims = store.claim(
+        ClaimRequest(
+            session_id=name, worker_id=name, pool=name, graphs=("g",), limit=leases, running=0
+        )
+    )
+    assert len(claims.won) == leases
+
+    def beat() -> None:
+        for _ in range(_BEATS):
+            assert store.heartbeat(name).accepted
+
+    return beat
+
+
+def figures(rounds: int) -> list[Figure]:
+    """One session with one lease, another with a thousand."""
+    with (
+        tempfile.TemporaryDirectory(prefix="baton-bench-") as folder,
+        open_fleet(f"sqlite:///{folder}/fleet.db?synchronous=off") as fleet,
+    ):
+        one = _session(fleet.store, "one", 1)
+        many = _session(fleet.store, "many", LEASES)
+        result = paired(one, many, rounds)
+    return [
+        Figure(
+            f"heartbeat with {LEASES} leases / with 1",
+            result.wall,
+            BAR,
+            at_most=True,
+            detail=f"{result.base_wall / _BEATS * 1e6:.0f} µs a heartbeat, base against base "
+            f"{result.wall_noise:.1%}",
+            void=result.wall_noise > NOISE_MAX,
+        )
+    ]
