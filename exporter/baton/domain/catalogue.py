@@ -55,16 +55,21 @@ RUN_OUTCOMES = (
 )
 
 _LOSSES = (TakeoverReason.CRASHED, TakeoverReason.HEARTBEAT_LOST)
-_VACATED = (TakeoverReason.DRAINED, TakeoverReason.OPERATOR)
-_ENDINGS = (
+#: Why a run was left unfinished with its lease given back; a session that could not renew gives
+#: itself up, and with it what it holds, as ``heartbeat_lost``.
+_VACATED = (TakeoverReason.DRAINED, TakeoverReason.HEARTBEAT_LOST, TakeoverReason.OPERATOR)
+#: How a lease ends that nobody takes. One that has expired is still its holder's to end, except
+#: that a session which is lost cannot stop, and so releases nothing.
+_ENDINGS_EXPIRED = (
     EventType.DONE,
     EventType.FAILED,
     EventType.INTERRUPTED,
-    EventType.RELEASED,
     EventType.DRAINED,
     EventType.QUARANTINED,
     TakeoverReason.OPERATOR,
 )
+_ENDINGS = (*_ENDINGS_EXPIRED, EventType.RELEASED)
+_TAKEN = (*_LOSSES, TakeoverReason.PROGRESS_STALLED)
 
 #: ``(from, to, reason)`` of every transition of the lease on a task. A task that nobody holds
 #: counts as released, also before its first claim. Taking a lease from its holder is two
@@ -76,9 +81,9 @@ LEASE_TRANSITIONS: tuple[tuple[LeaseState, LeaseState, str], ...] = tuple(
         (LeaseState.ACTIVE, LeaseState.RELEASED, _ENDINGS),
         (LeaseState.ACTIVE, LeaseState.EXPIRED, _LOSSES),
         (LeaseState.ACTIVE, LeaseState.TAKEN_OVER, (TakeoverReason.PROGRESS_STALLED,)),
-        (LeaseState.EXPIRED, LeaseState.RELEASED, _ENDINGS),
-        (LeaseState.EXPIRED, LeaseState.TAKEN_OVER, _LOSSES),
-        (LeaseState.TAKEN_OVER, LeaseState.ACTIVE, (*_LOSSES, TakeoverReason.PROGRESS_STALLED)),
+        (LeaseState.EXPIRED, LeaseState.RELEASED, _ENDINGS_EXPIRED),
+        (LeaseState.EXPIRED, LeaseState.TAKEN_OVER, _TAKEN),
+        (LeaseState.TAKEN_OVER, LeaseState.ACTIVE, _TAKEN),
     )
     for reason in reasons
 )

@@ -16,6 +16,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as _quoted
+from operator import attrgetter
 from typing import Any
 
 from baton.domain.words import EventType
@@ -105,9 +106,12 @@ def session_chain(session_id: str) -> str:
     return f"session:{session_id}"
 
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
 def canonical_payload(fields: Mapping[str, Any]) -> str:
     """JSON with sorted keys and no spaces, ASCII only, so that equal payloads are equal bytes."""
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _canonical(fields)
 
 
 def netstring(value: str | int | None) -> str:
@@ -268,9 +272,28 @@ def event_from_row(row: tuple[Any, ...]) -> Event:
     return Event(**dict(zip(FIELDS, fields, strict=True)), hash=hash_, seq=seq)
 
 
-#: What each field of a written event has to be; those that may be absent are null then.
-_WHOLE = ("n", "at", "wall", "seq")
-_MAY_LACK = ("task_id", "run_id", "step_id", "worker_id", "session_id", "epoch", "reason")
+#: The type of each field of a written event, and those that may be absent.
+_TYPES: Mapping[str, type] = {
+    **dict.fromkeys((*FIELDS, "hash"), str),
+    **dict.fromkeys(("n", "at", "wall", "epoch", "seq"), int),
+}
+_MAY_LACK = frozenset(
+    {"task_id", "run_id", "step_id", "worker_id", "session_id", "epoch", "reason"}
+)
+
+
+def odd_field(fields: Mapping[str, Any] | Event) -> str | None:
+    """What is wrong with the first field that is of a type which no event has; None if none is.
+
+    Args:
+        fields: an event, or plain values by name.
+    """
+    for name, wanted in _TYPES.items():
+        value = getattr(fields, name) if isinstance(fields, Event) else fields[name]
+        # A truth value is a whole number to Python and to nobody else.
+        if type(value) is not wanted and not (value is None and name in _MAY_LACK):
+            return f"{name} is {value!r}, and not {wanted.__name__}"
+    return None
 
 
 def event_from_dict(fields: Mapping[str, Any]) -> Event:
@@ -282,19 +305,16 @@ def event_from_dict(fields: Mapping[str, Any]) -> Event:
     Raises:
         ValueError: a field is not there or is of the wrong type.
     """
-    read: dict[str, Any] = {}
-    for name in (*FIELDS, "hash", "seq"):
-        if name not in fields:
-            raise ValueError(f"an event lacks its {name!r}")
-        value = fields[name]
-        wanted = int if name in _WHOLE or name == "epoch" else str
-        # A truth value is a whole number to Python and to nobody else.
-        if type(value) is not wanted and not (value is None and name in _MAY_LACK):
-            raise ValueError(f"the {name!r} of an event is {value!r}, and not {wanted.__name__}")
-        read[name] = value
-    return Event(**read)
+    if lacking := [name for name in _TYPES if name not in fields]:
+        raise ValueError(f"an event lacks {', '.join(lacking)}")
+    if odd := odd_field(fields):
+        raise ValueError(f"an event's {odd}")
+    return Event(**{name: fields[name] for name in _TYPES})
+
+
+_hashed_fields = attrgetter(*FIELDS)
 
 
 def recomputed_hash(event: Event) -> str:
     """The hash that ``event`` ought to carry."""
-    return digest(getattr(event, name) for name in FIELDS)
+    return digest(_hashed_fields(event))

@@ -153,6 +153,7 @@ class Takeover:
 #: What a new holder writes about its work. Any of it shows that the state was loaded.
 _WORK = frozenset({_E.STEP, _E.EFFECT, _E.EFFECT_DEDUPLICATED, _E.INTERRUPTED, _E.DONE})
 _PROGRESS = frozenset({_E.STEP, _E.EFFECT})
+_FOUND = {str(found): found for found in TakeoverOutcome if found != TakeoverOutcome.ABANDONED}
 _ENDS = frozenset(
     {
         *(_E.CLAIMED, _E.RELEASED, _E.DRAINED, _E.INTERRUPTED, _E.DONE, _E.FAILED),
@@ -175,12 +176,10 @@ class TakeoverTracker:
     def apply(self, event: Event) -> list[Takeover]:
         """Take the next event; returns the takeovers that reached a new stage by it, in order."""
         type_ = event.type
-        task_id = event.task_id
-        if type_ != _E.CLAIMED and task_id not in self._followed:
+        followed = self._followed.get(event.task_id or "")
+        if followed is None and type_ != _E.CLAIMED:
             return []
-        assert task_id is not None or type_ == _E.CLAIMED
         reached: list[Takeover] = []
-        followed = self._followed.get(task_id or "")
         if followed is not None:
             reached = self._advance(followed, event)
             if type_ in _ENDS:
@@ -232,10 +231,7 @@ class TakeoverTracker:
 def _outcome(event: Event) -> TakeoverOutcome | None:
     """What an event of the new holder says about its takeover; None if it does not tell."""
     if event.type == _E.RESUMED:
-        try:
-            return TakeoverOutcome(event.data.get("outcome"))
-        except ValueError:
-            return TakeoverOutcome.RESUMED
+        return _FOUND.get(_text(event.data, "outcome") or "", TakeoverOutcome.RESUMED)
     if event.type == _E.DONE:
         return TakeoverOutcome.COMPLETED
     return TakeoverOutcome.RESUMED if event.type in _WORK else None

@@ -46,6 +46,12 @@ _SESSION_MOVES: Mapping[EventType, frozenset[SessionState]] = {
     _E.WRITE_REFUSED: frozenset(SessionState),
 }
 
+_SESSION_TARGETS: Mapping[EventType, SessionState] = {
+    _E.SESSION_DRAINING: SessionState.DRAINING,
+    _E.SESSION_STOPPED: SessionState.STOPPED,
+    _E.SESSION_LOST: SessionState.LOST,
+}
+
 
 def task_after(
     state: TaskState | None, event: EventType, *, action: str | None = None, external: bool = False
@@ -71,8 +77,8 @@ def task_after(
         return after or (_T.PENDING if state is _T.ACTIVE else state)
     if event is _E.CLAIMED and external and state in _EXTERNAL_REOPEN:
         return _T.ACTIVE
-    sources, target = _TASK_MOVES.get(event, (frozenset[TaskState](), _T.FAILED))
-    return target if state in sources else None
+    move = _TASK_MOVES.get(event)
+    return move[1] if move is not None and state in move[0] else None
 
 
 def session_after(state: SessionState | None, event: EventType) -> SessionState | None:
@@ -81,13 +87,9 @@ def session_after(state: SessionState | None, event: EventType) -> SessionState 
         return SessionState.IDLE if state is None else None
     if event is _E.FAULT_INJECTED:
         return state
-    if state is None or state not in _SESSION_MOVES.get(event, frozenset()):
+    if state is None or state not in _SESSION_MOVES.get(event, ()):
         return None
-    return {
-        _E.SESSION_DRAINING: SessionState.DRAINING,
-        _E.SESSION_STOPPED: SessionState.STOPPED,
-        _E.SESSION_LOST: SessionState.LOST,
-    }.get(event, state)
+    return _SESSION_TARGETS.get(event, state)
 
 
 def freshness(age_us: int, *, interval_us: int, ttl_us: int) -> Freshness:

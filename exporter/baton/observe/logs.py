@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
@@ -22,29 +23,28 @@ Format = Literal["json", "text"]
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
-def install(
-    format_: Format,
-    stream: TextIO,
-    *,
-    level: int = logging.INFO,
-    about: Mapping[str, object] | None = None,
-) -> logging.Handler:
-    """Send every log record of this process to ``stream``, Baton's own from ``level`` on.
+@contextmanager
+def shown(
+    format_: Format, stream: TextIO, about: Mapping[str, object] | None = None
+) -> Iterator[None]:
+    """Write the log of this process to ``stream``: Baton's news, and everybody's warnings.
 
     Args:
         format_: ``json`` for one object a line, ``text`` for people.
         stream: where to; standard error, usually.
-        level: the least that is shown of Baton's own; of others it is warnings.
         about: fields that every JSON line carries, such as ``worker_id``.
-
-    Returns:
-        The handler, for whoever wants to take it away again.
     """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines(about) if format_ == "json" else Lines())
-    logging.getLogger().addHandler(handler)
-    logging.getLogger("baton").setLevel(level)
-    return handler
+    root, own = logging.getLogger(), logging.getLogger("baton")
+    level = own.level
+    root.addHandler(handler)
+    own.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        own.setLevel(level)
+        root.removeHandler(handler)
 
 
 class JsonLines(logging.Formatter):

@@ -39,8 +39,12 @@ class Moment:
         return max(0, self.store_us - at_us) / 1e6
 
     def unix_seconds(self, at_us: int) -> float:
-        """When something was or will be, as the scraper's clock has it."""
+        """When something was, or will be, as the scraper's clock has it."""
         return (self.wall_us - (self.store_us - at_us)) / 1e6
+
+    def past_unix_seconds(self, at_us: int) -> float:
+        """When something was that has surely been, even if it was read a moment later."""
+        return self.unix_seconds(min(at_us, self.store_us))
 
 
 class Look:
@@ -66,10 +70,12 @@ class Look:
     @cached_property
     def recent(self) -> list[Session]:
         """The sessions that live or ended a while ago, each worker's newest last."""
-        # Read after the leases, so that whoever held one then has a row now.
-        self.held  # noqa: B018
+        # The leases are read first, so that whoever held one then has a row now.
+        _ = self.held
         found = self.store.sessions.recent(self.store.clock.now_us() - self._retention_us)
-        return sorted(found, key=lambda s: (s.spec.worker_id, s.started_at, s.spec.session_id))
+        return sorted(
+            found, key=lambda s: (s.spec.worker_id, s.started_at, s.live, s.spec.session_id)
+        )
 
     @cached_property
     def holders(self) -> dict[str, Session]:
@@ -113,8 +119,7 @@ class Look:
 
     @cached_property
     def moment(self) -> Moment:
-        """The moment of this look: after what is dated was read, so that no age is negative."""
-        self.holders  # noqa: B018
+        """The moment of this look, by both clocks."""
         return Moment(self.store.clock.now_us(), self.store.clock.wall_us())
 
 
@@ -202,7 +207,7 @@ class _Oldest:
         self._at_us[pool] = min(at_us, self._at_us.get(pool, at_us))
 
     def points(self, now: Moment) -> list[Point]:
-        return [Point((pool,), now.unix_seconds(at)) for pool, at in self._at_us.items()]
+        return [Point((pool,), now.past_unix_seconds(at)) for pool, at in self._at_us.items()]
 
 
 def _worker_state(session: Session, held: int) -> SessionState:
@@ -226,7 +231,7 @@ def _worker(
         age_us = now.store_us - session.beat_at
         fresh = freshness(age_us, interval_us=spec.interval_us, ttl_us=spec.ttl_us)
         yield c.WORKER_HEARTBEAT_AGE, Point(labels, now.age_seconds(session.beat_at))
-        yield c.WORKER_HEARTBEAT_TIMESTAMP, Point(labels, now.unix_seconds(session.beat_at))
+        yield c.WORKER_HEARTBEAT_TIMESTAMP, Point(labels, now.past_unix_seconds(session.beat_at))
         yield c.WORKER_HEARTBEAT_FRESHNESS, Point(labels, fresh.value)
 
 
