@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer, git and make; each target sets up .venv by itself, once.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench
+.PHONY: help demo test lint format docs bench
 
 # .venv/bin comes first, as tools/prometheus.sh may have put prometheus and promtool there.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -29,6 +29,12 @@ format: ## put the code into the house format
 	@sh tools/setup.sh dev
 	$(PYTHON_IN_VENV) -m ruff check --fix
 	$(PYTHON_IN_VENV) -m ruff format
+
+docs: ## write the pages that are rendered from code and data
+	@sh tools/setup.sh dev
+	$(PYTHON_IN_VENV) tools/render_docs.py
+	$(PYTHON_IN_VENV) tools/render_charter.py
+	$(PYTHON_IN_VENV) tools/render_diagnostics.py
 
 bench: ## measure what leases, takeovers and scrapes cost on this machine
 	@sh tools/setup.sh dev

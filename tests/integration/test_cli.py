@@ -41,7 +41,7 @@ MAKERS = [("submit", "--graph", "g"), ("store", "migrate")]
 
 def test_the_page_is_not_behind() -> None:
     """After a change of the parser, render the page again."""
-    assert PAGE.read_text() == render_cli_doc(), "run `baton render`"
+    assert PAGE.read_text() == render_cli_doc(), "run `make docs`"
 
 
 @pytest.mark.parametrize("one", list(leaves(parser())), ids=lambda one: one.prog)

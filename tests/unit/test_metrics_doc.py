@@ -19,7 +19,7 @@ def rows() -> dict[str, list[str]]:
 
 def test_the_page_is_not_behind() -> None:
     """After a change of the catalogue, render the page again."""
-    assert PAGE.read_text() == render_metrics_doc(), "run `baton render`"
+    assert PAGE.read_text() == render_metrics_doc(), "run `make docs`"
 
 
 def test_every_metric_has_its_row() -> None:

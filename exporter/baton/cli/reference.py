@@ -11,7 +11,7 @@ from baton.cli.parser import Parser
 _HEAD = """\
 # Command line
 
-Rendered by `baton render` from the parser; do not edit by hand.
+Rendered by `make docs` from the parser; do not edit by hand.
 
 - `--store` takes `sqlite:///fleet.db` (in the current folder) or `sqlite:////absolute/fleet.db`;
   without it, the environment variable `BATON_STORE` is read.

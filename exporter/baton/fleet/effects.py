@@ -64,7 +64,7 @@ def _current_lease() -> Lease:
     return lease
 
 
-def once(key: str, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def once(key: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Call ``fn`` unless its result is recorded; record the result under the lease's fence.
 
     The result is what LangGraph's serializer makes of it, on the first run as on any later one.

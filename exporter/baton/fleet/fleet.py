@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.pregel import Pregel
 
 from baton.domain.words import EventType, Evidence
-from baton.errors import BadInput, LeaseHeld, LeaseLost, StoreUnreachable
+from baton.errors import LeaseHeld, LeaseLost, StoreUnreachable
 from baton.fleet import messages as m
 from baton.fleet.driver import Driver
 from baton.fleet.guard import AnyGraph, attached
@@ -71,7 +70,6 @@ class Fleet:
         self._embedded: tuple[Driver, threading.Thread] | None = None
         self._start_lock = threading.Lock()
         self._auto: dict[str, Lease] = {}
-        self._pid = os.getpid()
         store.data.on_lost = self._lost
         self._saver = FencedSqliteSaver(store.data, self)
 
@@ -247,8 +245,7 @@ class Fleet:
 
     def _session(self, pool: str) -> LiveSession:
         """This process's own session, started when it is first needed."""
-        if os.getpid() != self._pid:
-            raise BadInput(detail="this fleet was opened before a fork; open it in each process")
+        self.store.data.refuse_a_forked_child()
         with self._start_lock:
             if self._embedded is None:
                 self._embedded = self._start_embedded(pool)

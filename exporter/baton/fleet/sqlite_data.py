@@ -8,6 +8,7 @@ transaction, or the flusher thread. So a sibling that finished early is durable 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from baton.domain.ledger import GENESIS, StepSealer, step_payload
-from baton.errors import BatonError, LeaseLost
+from baton.errors import BadInput, BatonError, LeaseLost
 from baton.fleet.clock import StoreClock
 from baton.fleet.model import Checkpoint, LeaseKey
 from baton.fleet.points import Point, reach
@@ -93,6 +94,7 @@ class DataFile:
         self.clock = clock
         self.url = url
         self.position = 0
+        self._pid = os.getpid()
         self.lock = threading.Lock()
         self.on_lost: Callable[[LeaseLost, LeaseKey], None] | None = None
         self._gate = gate
@@ -110,6 +112,7 @@ class DataFile:
     @contextmanager
     def write(self) -> Iterator[Write]:
         """A transaction: commits at the end, rolls back on any exception."""
+        self.refuse_a_forked_child()
         with self.lock, plain_errors(self.url):
             # This may append to any chain, so what was known of their heads is forgotten.
             self._steps.clear()
@@ -124,6 +127,7 @@ class DataFile:
     @contextmanager
     def read(self) -> Iterator[sqlite3.Cursor]:
         """A cursor for reading, after everything parked is durable."""
+        self.refuse_a_forked_child()
         with self.lock, plain_errors(self.url):
             # Under the lock: what another transaction took along is parked again if it failed.
             self._flush_locked()
@@ -137,6 +141,17 @@ class DataFile:
         """All rows of a named query."""
         with self.read() as cursor:
             return cursor.execute(SQL[name], parameters).fetchall()
+
+    def refuse_a_forked_child(self) -> None:
+        """Stop a child that uses what its parent opened.
+
+        Raises:
+            BadInput: this process is not the one that opened the store.
+        """
+        # SQLite's connections and their locks do not survive a fork; using one there can damage
+        # the file (https://www.sqlite.org/howtocorrupt.html, section 2.6).
+        if os.getpid() != self._pid:
+            raise BadInput(detail="this fleet was opened before a fork; open it in each process")
 
     def _begin(self, own: LeaseKey | None) -> Write:
         """Begin, and write what others parked; ``own`` is left to the caller."""
@@ -273,6 +288,7 @@ class DataFile:
             LeaseLost: the fence refused; nothing was written.
         """
         # The hot path: one call for each super-step of every run.
+        self.refuse_a_forked_child()
         with self.lock:
             try:
                 write = self._begin(key)

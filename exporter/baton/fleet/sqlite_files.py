@@ -312,8 +312,9 @@ def check_restored(
     Raises:
         StoreRestored: the ledger ends before the witness.
     """
-    position = position_of(data)
+    # The witness first: others may be writing, and what has been seen by then is there for good.
     witness = sessions.execute(queries("sqlite_sessions.sql")["witness"]).fetchone()[0] or 0
+    position = position_of(data)
     if position < witness:
         raise StoreRestored(
             url=location.url,
