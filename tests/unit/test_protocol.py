@@ -217,6 +217,14 @@ def test_a_refused_heartbeat_begins_a_new_session() -> None:
     assert commands == [m.LoseRuns("s-1", "lost"), m.OpenSession()]
 
 
+def test_a_session_that_ends_at_once_is_not_replaced_at_once() -> None:
+    """Whatever ends one session after another must not fill the ledger with them."""
+    worker = opened()
+    commands = worker.on(m.SessionOver(), 0.1)
+    assert commands == [m.LoseRuns("s-1", "stopped"), m.SetTimer("open", 1.0)]
+    assert worker.on(m.Tick("open"), 1.0) == [m.OpenSession()]
+
+
 def test_slots_bound_the_claims() -> None:
     """A worker asks for what it has room for, runs it, and asks again when a slot is free."""
     worker = opened()

@@ -48,6 +48,7 @@ class WorkerProtocol:
         #: Until when, on the monotonic clock, this session's leases are sure to be ours.
         self.confirmed_until = float("-inf")
         self.runs: set[LeaseKey] = set()
+        self._opened_at = float("-inf")
         self._acked_at = float("-inf")
         self._acked_store_us = 0
         self._streak = 0
@@ -94,7 +95,7 @@ class WorkerProtocol:
                 return self._claim_done(event, now)
             case m.SessionOver():
                 self._claim_in_flight = False
-                return self._over("stopped")
+                return self._over("stopped", now)
             case m.RunEnded():
                 return self._run_ended(event)
             case m.Tick():
@@ -108,6 +109,7 @@ class WorkerProtocol:
 
     def _opened(self, event: m.SessionOpened, now: float) -> list[m.Command]:
         self.session_id = event.session_id
+        self._opened_at = now
         self._streak = 0
         self._doubtful = False
         self._beat_in_flight = False
@@ -163,7 +165,7 @@ class WorkerProtocol:
         if self.session_id is None or self._stopping:
             return []
         if not event.beat.accepted:
-            return self._over("lost")
+            return self._over("lost", now)
         silence_us = event.beat.at_us - self._acked_store_us
         if self._failed_since_ack and event.sent_at > self.confirmed_until:
             self._doubtful = True
@@ -206,7 +208,7 @@ class WorkerProtocol:
         """Stop the session that we doubt; a new one begins when the store has agreed."""
         return self._stop(TakeoverReason.HEARTBEAT_LOST, "expired")
 
-    def _over(self, why: str) -> list[m.Command]:
+    def _over(self, why: str, now: float) -> list[m.Command]:
         """Our session has ended without us; what ran under it is no longer ours."""
         if self.session_id is None:
             return []
@@ -214,6 +216,10 @@ class WorkerProtocol:
         self._leave()
         if self._draining:
             return [lost, m.Exit()]
+        # A session that ends as soon as it has begun would fill the ledger with its successors.
+        again_at = self._opened_at + min(_RETRY_SECONDS, self.config.interval_seconds)
+        if now < again_at:
+            return [lost, m.SetTimer(_OPEN, again_at)]
         return [lost, m.OpenSession()]
 
     def _leave(self) -> None:

@@ -1,0 +1,1 @@
+"""Prove: the demo, trials, gates and packets that show what the other bands promise."""
