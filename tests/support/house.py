@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from baton.domain.ledger import GENESIS, Event, recomputed_hash
 from baton.domain.transitions import session_after, task_after
@@ -20,9 +22,11 @@ from baton.fleet.model import (
     Claims,
     LeaseKey,
     Loss,
+    ParkedWrite,
     SessionSpec,
 )
-from baton.fleet.sqlite_data import ParkedWrite
+from baton.fleet.sqlite_sessions import SessionsFile
+from baton.fleet.sqlite_store import SqliteStore
 from baton.fleet.store import Store, memory_store
 
 SECOND = 1_000_000
@@ -132,8 +136,8 @@ class Member:
 
     def put(self, claim: Claim, *, step: int = 0) -> str:
         """Make a super-step durable; returns its id."""
-        step_id = f"{self.id}-{self._steps()}"
-        blob = step_id.encode()
+        step_id = self._step()
+        blob = json.dumps(step_id).encode()
         self.store.data.put(
             claim.key,
             claim.run_id,
@@ -154,7 +158,10 @@ class Member:
 
     def park(self, claim: Claim) -> None:
         """Leave a pending write to whatever comes next."""
-        self.store.data.park(claim.key, [write_row(claim.task_id, step_id=self._steps())])
+        self.store.data.park(claim.key, [write_row(claim.task_id, step_id=self._step())])
+
+    def _step(self) -> str:
+        return f"{self.id}-{self._steps()}"
 
     def done(self, claim: Claim) -> None:
         """End the run well."""
@@ -228,6 +235,15 @@ class House:
         """Declare a session lost."""
         return self.store.bury(Loss(session_id=member.id, evidence=evidence, beat=beat))
 
+    def lose_row(self, member: Member) -> None:
+        """Forget a session without a word, as a power cut may."""
+        sessions = self.store.sessions
+        if isinstance(sessions, SessionsFile):
+            connection = sessions._connection  # noqa: SLF001 - nobody else does that
+            connection.execute("DELETE FROM session WHERE session_id = ?", (member.id,))
+        else:
+            self.execute("DELETE FROM baton_session WHERE session_id = ?", member.id)
+
     def state(self, task_id: str = "t-1") -> TaskState:
         """The state of a task."""
         return self.store.task(task_id).state
@@ -249,10 +265,22 @@ class House:
 
     def pending_writes(self, task_id: str) -> int:
         """How many of a task's pending writes are durable."""
+        table = "writes" if isinstance(self.store, SqliteStore) else "checkpoint_writes"
+        rows = self.execute(f"SELECT * FROM {table} WHERE thread_id = ?", task_id)  # noqa: S608
+        return len(rows)
+
+    def execute(self, statement: str, *values: object) -> list[Any]:
+        """Do to the data what no method does.
+
+        Args:
+            statement: with SQLite's placeholders.
+            values: for the placeholders.
+        """
+        if not isinstance(self.store, SqliteStore):
+            statement = statement.replace("?", "%s")
         with self.store.data.read() as cursor:
-            query = "SELECT count(*) FROM writes WHERE thread_id = ?"
-            count: int = cursor.execute(query, (task_id,)).fetchone()[0]
-            return count
+            found = cursor.execute(statement, values)
+            return list(found.fetchall()) if found.description else []
 
 
 def key_of(claim: Claim, *, epoch: int | None = None, session_id: str | None = None) -> LeaseKey:

@@ -134,19 +134,20 @@ class Model:
         ended = [session.session_id for session in self.sessions.values() if not session.live]
         left = [task for session_id in ended for task in ours if task.holder == session_id]
         others = [task for task in ours if task.holder not in (None, wanted.session.session_id)]
-        stuck = [task for task in others if task.deadline_us is not None]
+        open_to_us = [
+            task
+            for task in ours
+            if task.state is TaskState.PENDING
+            and (
+                task.avoid != wanted.session.session_id
+                or task.ready_at + wanted.avoid_us <= self.now
+            )
+        ]
+        stuck: list[ModelTask] = []
         waiting: list[ModelTask] = []
         for graph in wanted.graphs:
-            of_graph = [
-                task
-                for task in ours
-                if task.graph == graph
-                and task.state is TaskState.PENDING
-                and (
-                    task.avoid != wanted.session.session_id
-                    or task.ready_at + wanted.avoid_us <= self.now
-                )
-            ]
+            stuck += [t for t in others if t.graph == graph and t.deadline_us is not None]
+            of_graph = [task for task in open_to_us if task.graph == graph]
             waiting += sorted(of_graph, key=lambda task: task.ready_at)[: wanted.limit]
         return [*left, *stuck, *sorted(waiting, key=lambda task: task.ready_at)]
 
@@ -220,11 +221,7 @@ class Model:
 
     def act(self, task: ModelTask, verb: str) -> bool:
         """What an operator does; False if it is not legal here."""
-        if verb == "resume":
-            legal: Iterable[TaskState] = {TaskState.INTERRUPTED}
-        else:
-            legal = OPERATOR_ACTIONS[verb][0]
-        if task.state not in legal:
+        if task.state not in legal_states(verb):
             return False
         match verb:
             case "resume" | "retry":
@@ -247,6 +244,11 @@ class Model:
             if task.state is TaskState.ACTIVE:
                 task.state, task.holder = TaskState.PENDING, None
                 task.reason, task.ready_at = TakeoverReason.OPERATOR, self.now
+
+
+def legal_states(verb: str) -> frozenset[TaskState]:
+    """The states in which an operator may do this to a task."""
+    return frozenset({TaskState.INTERRUPTED}) if verb == "resume" else OPERATOR_ACTIONS[verb][0]
 
 
 def summary(claims: Iterable[Claim]) -> list[tuple[str, int, TakeoverReason | None, bool, bool]]:

@@ -16,7 +16,7 @@ from tests.support.house import TTL_SECONDS, House, Member
 
 from baton.fleet.fleet import Fleet
 from baton.fleet.lease import Lease, LiveSession
-from baton.fleet.saver import FencedSqliteSaver
+from baton.fleet.saver import FencedSaver
 
 #: For what should happen soon; never used up by a good run.
 DEADLINE_SECONDS = 20.0
@@ -83,7 +83,7 @@ class Runs:
     _leases: list[Lease] = field(default_factory=list)
 
     @property
-    def saver(self) -> FencedSqliteSaver:
+    def saver(self) -> FencedSaver:
         """The fenced checkpointer."""
         return self.fleet.saver()
 

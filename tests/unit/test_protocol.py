@@ -284,6 +284,18 @@ def test_an_idle_worker_drains_at_once() -> None:
     assert m.StopSession in kinds(worker.on(m.DrainRequested(), 1.0))
 
 
+def test_a_worker_that_is_lost_while_it_drains_lets_its_runs_be_refused() -> None:
+    """They learn of it at their next write; only then does the process end, or when time is up."""
+    worker = opened(drain_timeout_seconds=30.0)
+    worker.on(m.ClaimDone(Claims(won=(claim("t-1"),)), 0), 0.0)
+    worker.on(m.DrainRequested(), 1.0)
+    worker.on(m.Tick("beat"), 5.0)
+    refused = m.BeatDone(beat(5.0, accepted=False), 5.0)
+    assert worker.on(refused, 5.0) == [m.LoseRuns("s-1", "lost")]
+    assert worker.on(m.Tick("drain"), 31.0) == [m.Exit()]
+    assert worker.on(m.RunEnded(claim("t-1").key), 5.1) == [m.Exit()]
+
+
 def test_what_is_won_while_draining_is_not_started() -> None:
     """The end of the session hands it over."""
     worker = opened()

@@ -338,7 +338,7 @@ STEPS_REPLAYED = _counter(
     group="task",
     labels=("pool",),
     help="Super-steps whose nodes began again because a takeover interrupted them.",
-    blind_spot="Counted per takeover that resumed or restarted, whether or not a node had begun.",
+    blind_spot="Counted per takeover of a run that was cut short, whether or not a node had begun.",
 )
 QUEUE_OLDEST_PENDING_TIMESTAMP = _seconds(
     name="langgraph_queue_oldest_pending_timestamp_seconds",

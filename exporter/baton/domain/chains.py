@@ -22,7 +22,7 @@ HOLDER_EVENTS = frozenset(
     }
 )
 
-#: A claim of a task in one of these begins a run; only threads of other runtimes are claimed so.
+#: A claim of a task in one of these begins a run; only external tasks are claimed so.
 _OVER = frozenset({_T.DONE, _T.FAILED, _T.INTERRUPTED})
 
 #: Worker, session and epoch of a claim.
@@ -93,11 +93,12 @@ class ChainState:
         data: Mapping[str, Any],
         after: TaskState | SessionState | None,
     ) -> None:
-        self.run_id = event.run_id
+        if self.blind or self.run_id is None or begins_run(self, type_, data):
+            self.run_id = event.run_id
         self.epoch = max(self.epoch, event.epoch or 0)
         if after is _T.PENDING and self.state is _T.ACTIVE:
             self.vacated = event.reason
-        elif after is not self.state or after is not _T.PENDING:
+        elif after is not _T.PENDING:
             self.vacated = None
         if type_ in (_E.SUBMITTED, _E.CLAIMED):
             self.external = data.get("external") is True
@@ -179,9 +180,7 @@ def _likely(type_: EventType, data: Mapping[str, Any]) -> TaskState | SessionSta
     if SHAPES[type_].chain == "session":
         return next(filter(None, (session_after(state, type_) for state in SessionState)), None)
     action = _action(data)
-    return next(
-        filter(None, (task_after(state, type_, action=action, external=True) for state in _T)), None
-    )
+    return next(filter(None, (task_after(state, type_, action=action) for state in _T)), None)
 
 
 def _state(value: str | None) -> TaskState | SessionState | None:

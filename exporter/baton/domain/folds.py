@@ -34,20 +34,28 @@ _E = EventType
 _L = LeaseState
 _R = TakeoverReason
 
-#: The metrics that a fold fills.
-FOLDED: tuple[Metric, ...] = (
-    c.LEASE_TRANSITIONS_TOTAL,
-    c.WRITES_REFUSED,
-    c.TAKEOVER_LATENCY,
-    c.TAKEOVER_PHASE,
-    c.TAKEOVERS,
-    c.RUNS,
-    c.STEPS,
-    c.STEP_DURATION,
-    c.EFFECTS,
-    c.STEPS_REPLAYED,
-    c.EVENTS,
-)
+#: What a new holder writes about its work: it restores the takeover of a foreign thread.
+_WORK = (_E.STEP, _E.EFFECT, _E.EFFECT_DEDUPLICATED, _E.INTERRUPTED)
+#: What ends a lease: it abandons a takeover that was not restored.
+_ENDS = (_E.RELEASED, _E.DRAINED, _E.FAILED, _E.QUARANTINED, _E.OPERATOR_ACTION)
+
+#: The metrics that a fold fills, and the events that may change each.
+FOLDED: Mapping[Metric, tuple[EventType, ...]] = {
+    c.LEASE_TRANSITIONS_TOTAL: (
+        *(_E.CLAIMED, *_ENDS, _E.INTERRUPTED, _E.DONE),
+        _E.SESSION_LOST,
+    ),
+    c.WRITES_REFUSED: (_E.WRITE_REFUSED,),
+    c.TAKEOVER_LATENCY: (_E.RESUMED, *_WORK, _E.DONE),
+    c.TAKEOVER_PHASE: (_E.RESUMED, *_WORK, _E.DONE),
+    c.TAKEOVERS: (_E.CLAIMED, _E.RESUMED, *_WORK, _E.DONE, *_ENDS),
+    c.RUNS: (_E.DONE, _E.FAILED, _E.INTERRUPTED, _E.QUARANTINED, _E.OPERATOR_ACTION),
+    c.STEPS: (_E.STEP,),
+    c.STEP_DURATION: (_E.STEP,),
+    c.EFFECTS: (_E.EFFECT, _E.EFFECT_DEDUPLICATED),
+    c.STEPS_REPLAYED: (_E.RESUMED, *_WORK),
+    c.EVENTS: tuple(EventType),
+}
 
 #: The label value where an event does not tell, which no healthy ledger has.
 UNKNOWN = "unknown"

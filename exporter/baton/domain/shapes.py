@@ -87,7 +87,7 @@ SHAPES: Mapping[EventType, Shape] = {
         ids=_HELD,
         reasons=(None, *_R),
         payload={
-            "deadline_us": "how long it may go without a durable write; null for ever",
+            "deadline_us": "how long it may go without a durable write; null for no deadline",
             "external": _EXTERNAL,
             "fruitless": "takeovers in a row, with this one, that brought nothing durable",
             "graph": _GRAPH,
@@ -164,7 +164,7 @@ SHAPES: Mapping[EventType, Shape] = {
         ids=_HELD,
         further={
             "external": f"{_EXTERNAL} (there only then)",
-            "state_digest": "SHA-256 of the encoded final state (tasks of workers)",
+            "state_digest": "SHA-256 of the encoded final state (not external)",
         },
     ),
     _E.FAILED: Shape(

@@ -124,16 +124,12 @@ class Verifier:
 
     def summary(self) -> str:
         """What was judged and how far it can be trusted, in one line."""
-        found = sum(self.counts.values())
-        return (
-            f"{self.events} events in {len(self._chains)} chains, "
-            f"{found or 'no'} finding{'' if found == 1 else 's'}; "
-            + (
-                f"held against a seal of {len(self._seal)} chains"
-                if self._seal is not None
-                else "without a seal, a ledger that was rewritten as a whole would pass"
-            )
-        )
+        counts = ((self.events, "event"), (len(self._chains), "chain"))
+        judged = " in ".join(_counted(count, what) for count, what in counts)
+        found = _counted(sum(self.counts.values()), "finding")
+        if self._seal is None:
+            return f"{judged}, {found}; without a seal, a ledger rewritten as a whole would pass"
+        return f"{judged}, {found}; held against a seal of {_counted(len(self._seal), 'chain')}"
 
     def _finding(self, check: str, event: Event, detail: str) -> Finding:
         self.counts[check] += 1
@@ -182,6 +178,10 @@ def verify(events: Iterable[Event], seal: Seal | None = None) -> list[Finding]:
     verifier = Verifier(seal)
     findings = [finding for event in events for finding in verifier.apply(event)]
     return findings + verifier.finish()
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count or 'no'} {what}{'' if count == 1 else 's'}"
 
 
 def chain_heads(events: Iterable[Event]) -> dict[str, str]:

@@ -205,7 +205,7 @@ def undisturbed(tasks: Mapping[str, str]) -> tuple[dict[str, Any], list[tuple[st
     states: dict[str, Any] = {}
     for task_id, path in tasks.items():
         current = task_id
-        graph.invoke({"path": path}, _thread(task_id))
+        graph.invoke({"path": path}, _thread(task_id), durability="sync")
         states[task_id] = graph.get_state(_thread(task_id)).values
     # Reviewers work side by side, so only their words have an order.
     return states, sorted(published)
