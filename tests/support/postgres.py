@@ -35,7 +35,7 @@ class PostgresClock(ManualClock):
         super().__init__()
         self._connection = psycopg.connect(url, autocommit=True)
         self._connection.execute(
-            f"CREATE TABLE trial_clock AS SELECT {self.now_us()}::bigint AS us;"
+            f"CREATE TABLE trial_clock AS SELECT {self.now_us()}::bigint AS us;"  # noqa: S608
             "CREATE OR REPLACE FUNCTION baton_now() RETURNS bigint LANGUAGE sql VOLATILE AS"
             " 'SELECT us FROM trial_clock'"
         )

@@ -136,10 +136,11 @@ class Proxy:
             link.cut()
 
     @contextmanager
-    def away(self) -> Iterator[None]:
-        """End every connection, and take no new one for a while."""
+    def away(self, *, cut: bool = True) -> Iterator[None]:
+        """Take no new connection for a while, and end those that there are unless told not to."""
         self._open = False
-        self.cut()
+        if cut:
+            self.cut()
         try:
             yield
         finally:

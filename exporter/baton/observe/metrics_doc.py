@@ -11,7 +11,7 @@ from baton.domain.metric import Metric, Source
 _HEAD = f"""\
 # Metrics
 
-Rendered by `make docs` from the metric catalogue; do not edit by hand.
+Rendered by `baton render` from the metric catalogue; do not edit by hand.
 
 - **source**: the `exporter` reads the store at scrape time and speaks for the dead as well as
   for the living. A `worker` serves only what it alone can time, and only if it was started with

@@ -1,7 +1,8 @@
 """The store that an exporter reads: opened once, and again whenever it went away and came back.
 
 A file that was removed can be read to the end of time by whoever has it open. So each look first
-compares the files by their place and number on the disk with those that were opened.
+compares the files by their place and number on the disk with those that were opened. A server
+tells by itself: its connections break.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from baton.errors import BatonError
-from baton.fleet.sqlite_files import parse_url
-from baton.fleet.store import Store, open_store
+from baton.fleet.store import Store, files_of, open_store
 
 _Identity = tuple[tuple[int, int] | None, ...]
 
@@ -30,8 +30,7 @@ class StoreSource:
             BadInput, StoreUnreachable, StoreCorrupt, StoreNewer, StoreRestored: as they say.
         """
         self.url = url
-        location = parse_url(url)
-        self._files = (location.path, location.beside(".sessions"))
+        self._files = files_of(url)
         self._lock = threading.Lock()
         self._store: Store | None = None
         self._opened: _Identity = ()
