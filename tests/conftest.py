@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.postgres import PostgresServer, postgres_server
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -42,15 +44,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
     return OneChaosTestAtATime(config, log)
 
 
-def program(name: str) -> str:
+def program(*names: str) -> str:
     """Return the path of a program of Prometheus, or fail the test in one line.
 
     A test that needs it is never skipped: `make test` has put it there or said why it could not.
     """
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
-    found = shutil.which(name, path=path)
+    found = next(filter(None, (shutil.which(name, path=path) for name in names)), None)
     if found is None:
-        pytest.fail(f"no {name} here; tools/prometheus.sh gets it or says how", pytrace=False)
+        pytest.fail(f"no {names[0]} here; tools/prometheus.sh gets it or says how", pytrace=False)
     return found
 
 
@@ -64,3 +66,29 @@ def prometheus() -> str:
 def promtool() -> str:
     """The path of Prometheus's own checker of rules and configuration."""
     return program("promtool")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server, started when the first test needs it."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: PostgresServer) -> Iterator[str]:
+    """The URL of a PostgreSQL database with a fresh store."""
+    with postgres.database() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def alertmanager() -> str:
+    """The path of an Alertmanager; Debian has another name for it."""
+    return program("alertmanager", "prometheus-alertmanager")
+
+
+@pytest.fixture(scope="session")
+def amtool() -> str:
+    """The path of Alertmanager's own checker of its configuration."""
+    return program("amtool")

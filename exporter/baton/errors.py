@@ -5,6 +5,7 @@
     ├── UnknownTask, TaskConflict, IllegalTransition
     ├── StoreError
     │   ├── StoreUnreachable, StoreCorrupt, StoreNewer, StoreRestored, StoreBusy
+    │   └── ConnectionCut           a server does not answer; CommitUnknown: nor say what it did
     ├── LeaseHeld                   another live session holds the task
     ├── PortInUse
     └── ContentMissing
@@ -87,6 +88,25 @@ class StoreBusy(StoreError):
     def __init__(self, **fields: object) -> None:
         """See ``BatonError``; a busy store needs no URL to be recognised."""
         super().__init__(**fields)
+
+
+class ConnectionCut(StoreError):
+    """store {url} does not answer: {detail}"""
+
+
+class CommitUnknown(ConnectionCut):
+    """store {url} does not answer ({detail}), so whether the last transaction took effect is open"""
+
+    def __init__(self, **fields: object) -> None:
+        """See ``BatonError``; two fields more settle the question later.
+
+        Args:
+            fields: besides ``url`` and ``detail``, the transaction's ``xid`` and the ``outcome``
+                that it was to have.
+        """
+        super().__init__(**fields)
+        self.xid = str(fields["xid"])
+        self.outcome = fields["outcome"]
 
 
 class PortInUse(BatonError):

@@ -1,4 +1,8 @@
-"""What the tests of the store share: one in memory, under a clock that they move."""
+"""What the tests of the store share: one in memory, under a clock that they move.
+
+A module that sets ``BOTH_STORES = True`` has its tests of ``house``, or of ``store_url``, run on
+PostgreSQL as well.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.support.command import Command
 from tests.support.house import House, ManualClock, assert_ledger_holds
+from tests.support.postgres import house_on
 from tests.support.runs import Runs, runs_on
 
 from baton.fleet.store import open_store
@@ -25,13 +30,42 @@ def house(house_and_clock: tuple[House, ManualClock]) -> House:
     return house_and_clock[0]
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is about any store on both kinds."""
+    both = getattr(metafunc.module, "BOTH_STORES", False)
+    chosen = any(mark.args[0] == "kind" for mark in metafunc.definition.iter_markers("parametrize"))
+    if both and "kind" in metafunc.fixturenames and not chosen:
+        metafunc.parametrize("kind", ["sqlite", "postgresql"], indirect=True)
+
+
 @pytest.fixture
-def house_and_clock() -> Iterator[tuple[House, ManualClock]]:
+def kind(request: pytest.FixtureRequest) -> str:
+    """The kind of store that ``house`` is."""
+    return str(getattr(request, "param", "sqlite"))
+
+
+@pytest.fixture
+def store_url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """A store of its own, under the real clock: a file that is not there yet, or a database."""
+    if kind == "sqlite":
+        return f"sqlite:///{tmp_path / 'fleet.db'}"
+    return str(request.getfixturevalue("database"))
+
+
+@pytest.fixture
+def house_and_clock(
+    kind: str, request: pytest.FixtureRequest
+) -> Iterator[tuple[House, ManualClock]]:
     """Both at once."""
-    house, clock = House.in_memory()
-    yield house, clock
-    assert_ledger_holds(house.events())
-    house.store.close()
+    if kind == "sqlite":
+        house, clock = House.in_memory()
+        yield house, clock
+        assert_ledger_holds(house.events())
+        house.store.close()
+        return
+    with house_on(request.getfixturevalue("database")) as (house, clock):
+        yield house, clock
+        assert_ledger_holds(house.events())
 
 
 @pytest.fixture

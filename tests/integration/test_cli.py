@@ -12,7 +12,7 @@ import pytest
 from tests.support.command import Command
 
 from baton import cli
-from baton.cli import parser, tasks
+from baton.cli import command_line, tasks
 from baton.cli.reference import arguments_of, leaves, render_cli_doc, verbs_of
 from baton.errors import BatonError
 from baton.fleet.fleet import package_version
@@ -44,7 +44,7 @@ def test_the_page_is_not_behind() -> None:
     assert PAGE.read_text() == render_cli_doc(), "run `make docs`"
 
 
-@pytest.mark.parametrize("one", list(leaves(parser())), ids=lambda one: one.prog)
+@pytest.mark.parametrize("one", list(leaves(command_line())), ids=lambda one: one.prog)
 def test_every_verb_and_option_is_explained(one: cli.Parser) -> None:
     """In its own help, on the page, and in full sentences."""
     assert one.description
@@ -59,7 +59,7 @@ def test_every_verb_and_option_is_explained(one: cli.Parser) -> None:
 
 def test_help_is_sorted(command: Command) -> None:
     """What is looked for is found where the alphabet has it."""
-    assert list(verbs_of(parser())) == sorted(verbs_of(parser()))
+    assert list(verbs_of(command_line())) == sorted(verbs_of(command_line()))
     said = command("worker", "--help")
     options = [line.split()[0] for line in said.out.splitlines() if line.startswith("  --")]
     assert (said.code, options) == (0, sorted(options))

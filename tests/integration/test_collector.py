@@ -453,6 +453,17 @@ def test_a_lease_in_somebodys_own_runtime_is_no_pending_takeover(house: House) -
     assert value(found, c.LEASES, "default", "expired") == 1
 
 
+def test_an_expired_lease_of_somebodys_own_runtime_calls_nobody(
+    house: House, clock: ManualClock
+) -> None:
+    """It shows as expired, and has no date to be alerted on: no worker is to take it."""
+    start(house, "app-1", kind="embedded").lease("thread-1")
+    clock.forward(60)
+    found = collector(house).collect()
+    assert value(found, c.LEASES, "default", "expired") == 1
+    assert values(found, c.LEASE_OLDEST_EXPIRED_TIMESTAMP) == {}
+
+
 def test_a_lease_outlives_the_memory_of_its_session(house: House, clock: ManualClock) -> None:
     """A task that nobody took over in days is still counted, and dated."""
     member = start(house, "w-1")

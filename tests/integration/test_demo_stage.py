@@ -169,7 +169,7 @@ def test_a_folder_in_use_or_out_of_reach_is_bad_input(tmp_path: Path) -> None:
         (Options(workers=1), "--workers 1: from 2, as somebody has to take over, to 16"),
         (Options(workers=99), "--workers 99"),
         (Options(tasks=2), "--tasks 2: each of the 3 acts needs one"),
-        (Options(store="fleet.db"), "not of the form sqlite:///fleet.db"),
+        (Options(store="fleet.db"), "is of neither form: sqlite:///fleet.db"),
     ],
 )
 def test_what_cannot_be_played_is_refused(

@@ -18,6 +18,9 @@ from tests.support.runs import Graph, Runs, State, in_a_row, says
 import baton
 from baton.errors import BadInput, LeaseLost, LeaseRequired
 
+#: These hold for any store.
+BOTH_STORES = True
+
 
 class Target:
     """Something outside that things happen to."""

@@ -467,6 +467,40 @@ def test_a_forgotten_peer_may_die_unnoticed(start: Start, watcher: Watcher) -> N
     assert watcher.next_gone() == (peer.session_id, watcher.kind, False)
 
 
+def test_what_happens_while_a_call_lasts(start: Start) -> None:
+    """Three peers die while the watch is busy, so that it learns of them all at once.
+
+    The one that is forgotten in the call for its twin is not told any more. The one that is
+    watched again, after its death, must not look as if it was found dead.
+    """
+    first, second = start(), start()
+    twins = {peer.session_id: peer for peer in (start(), start())}
+    calls: queue.Queue[tuple[str, bool]] = queue.Queue()
+    may_return = threading.Event()
+
+    def on_gone(session_id: str, _evidence: Evidence, held: bool, _at_ns: int) -> None:  # noqa: FBT001
+        calls.put((session_id, held))
+        for twin in twins.keys() - {session_id} if session_id in twins else ():
+            watch.forget(twin)
+        may_return.wait(DEADLINE_SECONDS)
+
+    watch = DeathWatch(on_gone)
+    for peer in (*twins.values(), second, first):
+        watch.watch(peer.session_id, peer.identity)
+    first.end()
+    assert calls.get(timeout=DEADLINE_SECONDS)[0] == first.session_id
+    for peer in (*twins.values(), second):
+        peer.end()
+    watch.watch(second.session_id, second.identity)
+    may_return.set()
+    told = {calls.get(timeout=DEADLINE_SECONDS) for _ in range(2)}
+    assert (second.session_id, True) in told
+    assert len(told & {(twin, True) for twin in twins}) == 1
+    watch.watch("found dead", first.identity)
+    assert calls.get(timeout=DEADLINE_SECONDS) == ("found dead", False)
+    watch.close()
+
+
 def test_a_call_that_fails_hides_no_other_death(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:

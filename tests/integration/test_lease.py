@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from langgraph.errors import GraphDrained
+from langgraph.runtime import RunControl
 from langgraph.types import Command, interrupt
 from tests.support.runs import in_a_row, says
 
@@ -16,24 +17,21 @@ from baton.domain.words import Evidence, TaskState
 from baton.errors import BadInput, LeaseHeld, LeaseLost, LeaseRequired
 from baton.fleet.model import Loss
 
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    """A store that is not there yet."""
-    return f"sqlite:///{tmp_path / 'fleet.db'}"
+#: These hold for any store.
+BOTH_STORES = True
 
 
 @pytest.fixture
-def fleet(url: str) -> Iterator[baton.Fleet]:
+def fleet(store_url: str) -> Iterator[baton.Fleet]:
     """An application's fleet."""
-    with baton.open(url) as fleet:
+    with baton.open(store_url) as fleet:
         yield fleet
 
 
 @pytest.fixture
-def other(url: str) -> Iterator[baton.Fleet]:
+def other(store_url: str) -> Iterator[baton.Fleet]:
     """Another application's fleet on the same store."""
-    with baton.open(url) as fleet:
+    with baton.open(store_url) as fleet:
         yield fleet
 
 
@@ -106,6 +104,25 @@ def test_an_interrupt_leaves_the_thread_interrupted(fleet: baton.Fleet) -> None:
     assert fleet.task("t").state is TaskState.DONE
 
 
+def test_a_drained_run_goes_on_under_the_next_lease(fleet: baton.Fleet) -> None:
+    """An application that shuts down between two steps leaves a run, not a failure."""
+    control = RunControl()
+
+    def first(state: object) -> dict[str, list[str]]:
+        del state
+        control.request_drain("shutdown")
+        return {"seen": ["first"]}
+
+    graph = fleet.attach(in_a_row(first=first, second=says("second")))
+    with pytest.raises(GraphDrained), fleet.lease("t") as before:
+        graph.invoke({"seen": []}, before.config, durability="sync", control=control)
+    with fleet.lease("t") as after:
+        output = graph.invoke(None, after.config, durability="sync")
+    assert output == {"seen": ["first", "second"]}
+    assert after.claim.run_id == before.claim.run_id
+    assert after.claim.reason == "drained"
+
+
 def test_a_superseded_holder_is_told(fleet: baton.Fleet, other: baton.Fleet) -> None:
     """Its write is refused and recorded, its next node does not start, and the end says so."""
     started: list[str] = []
@@ -154,10 +171,10 @@ def test_a_forked_child_is_told_to_open_its_own(fleet: baton.Fleet) -> None:
         assert "opened before a fork; open it in each process" in answer.read()
 
 
-def test_closing_ends_the_session_as_planned(url: str) -> None:
+def test_closing_ends_the_session_as_planned(store_url: str) -> None:
     """Nobody has to wait for a TTL after an application that shut down in order."""
-    with baton.open(url) as fleet, fleet.lease("t"):
+    with baton.open(store_url) as fleet, fleet.lease("t"):
         pass
-    with baton.open(url) as fleet:
+    with baton.open(store_url) as fleet:
         (session,) = fleet.store.sessions.recent(0)
         assert session.state == "stopped"

@@ -1,4 +1,4 @@
-"""tools/prometheus.sh gets Prometheus, or says in one line how to."""
+"""tools/prometheus.sh gets Prometheus and Alertmanager, or says in one line how to."""
 
 from __future__ import annotations
 
@@ -51,17 +51,18 @@ def run(checkout: Path, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_prometheus_and_promtool_run(prometheus: str, promtool: str) -> None:
-    """The two programs that later tests lean on are there and start."""
-    for tool in (prometheus, promtool):
+def test_all_four_run(prometheus: str, promtool: str, alertmanager: str, amtool: str) -> None:
+    """The programs that later tests lean on are there and start."""
+    for tool in (prometheus, promtool, alertmanager, amtool):
         done = subprocess.run([tool, "--version"], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "version" in done.stdout + done.stderr
 
 
-def test_silent_when_both_are_on_path(checkout: Path) -> None:
-    """What is there already is left alone."""
-    for tool in ("prometheus", "promtool"):
+@pytest.mark.parametrize("server", ["alertmanager", "prometheus-alertmanager"])
+def test_silent_when_all_are_on_path(checkout: Path, server: str) -> None:
+    """What is there already is left alone, under either name."""
+    for tool in ("prometheus", "promtool", "amtool", server):
         put(checkout / "path" / tool, "#!/bin/sh\n")
     done = run(checkout, "sh", "tools/prometheus.sh")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -73,7 +74,7 @@ def test_one_clear_line_when_there_is_no_way(checkout: Path) -> None:
     assert done.returncode == 1
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
-    assert "put prometheus and promtool on PATH" in done.stderr
+    assert "put prometheus, promtool, alertmanager and amtool on PATH" in done.stderr
 
 
 def test_docker_stands_in_with_the_callers_network_and_folders(checkout: Path) -> None:
@@ -91,3 +92,5 @@ def test_docker_stands_in_with_the_callers_network_and_folders(checkout: Path) -
     assert f"--workdir {checkout}" in call
     assert "--entrypoint /bin/promtool prom/prometheus:" in call
     assert call.endswith(" check rules a b.yml\n")
+    run(checkout, ".venv/bin/amtool", "check-config")
+    assert "--entrypoint /bin/amtool prom/alertmanager:" in (checkout / "calls").read_text()

@@ -16,7 +16,7 @@ from langgraph.checkpoint.base import CheckpointTuple, empty_checkpoint
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, Send, interrupt
-from tests.support.house import House, ManualClock, numbered
+from tests.support.house import House, ManualClock, numbered, on_sqlite
 from tests.support.runs import (
     Graph,
     Runs,
@@ -31,6 +31,9 @@ from tests.support.runs import (
 from baton.errors import LeaseLost, LeaseRequired
 from baton.fleet.saver import EPOCH, RUN, SESSION, WORKER
 from baton.fleet.store import memory_store, open_store
+
+#: These hold for any store, save those that look into its files.
+BOTH_STORES = True
 
 # Helpers: what another process would see
 
@@ -83,6 +86,7 @@ def commits(connection: sqlite3.Connection) -> list[str]:
     return found
 
 
+@on_sqlite
 def test_a_super_step_is_one_commit(runs: Runs) -> None:
     """Its pending writes, its checkpoint and its event together; stock needs about two."""
     names = [f"n{number}" for number in range(10)]
@@ -102,6 +106,7 @@ def test_a_super_step_is_one_commit(runs: Runs) -> None:
     assert len(stock) == 2 * steps - 1
 
 
+@on_sqlite
 def test_a_put_takes_its_pending_writes_along(runs: Runs) -> None:
     """They and the checkpoint that follows from them are in one transaction, writes first."""
     lease = runs.lease()
@@ -190,6 +195,7 @@ def test_what_no_checkpoint_follows_is_durable_at_once(
     assert sorted(channels(other)) == sorted(channel for channel, _ in writes)
 
 
+@on_sqlite
 def test_what_cannot_wait_takes_along_what_waits(runs: Runs) -> None:
     """So that no sibling is lost behind an interrupt."""
     at = put_empty(runs, runs.lease().config)
@@ -267,6 +273,7 @@ class WatchedLock:
         self._lock.release()
 
 
+@on_sqlite
 def test_a_read_that_waited_for_a_failing_transaction_sees_what_was_parked(runs: Runs) -> None:
     """It looked while the transaction had taken the writes along, and got its turn after."""
     at = put_empty(runs, runs.lease().config)
@@ -613,6 +620,7 @@ def asking() -> Graph:
     [lambda: in_a_row(a=says("a"), b=says("b")), fan_out, nested, asking],
     ids=["row", "fan_out", "nested", "asking"],
 )
+@on_sqlite
 def test_the_rows_are_those_of_the_stock_saver(runs: Runs, make: Any) -> None:
     """Whatever the graph: one after another, wide, nested, or waiting for an answer."""
     value = {"seen": ["x", "y", "z"]}

@@ -18,9 +18,13 @@ from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, Send, interrupt
+from tests.support.house import on_sqlite
 from tests.support.runs import Graph, Runs, State, in_a_row, side_by_side, wait_until
 
 from baton.errors import LeaseLost, LeaseRequired
+
+#: These hold for any store.
+BOTH_STORES = True
 
 
 def says(name: str) -> Callable[[State], Awaitable[State]]:
@@ -42,6 +46,7 @@ async def put_empty(runs: Runs, config: RunnableConfig) -> RunnableConfig:
     return {"configurable": {**config["configurable"], **here}}
 
 
+@on_sqlite
 async def test_a_super_step_is_one_commit(runs: Runs) -> None:
     """As in a synchronous graph."""
     lease = runs.lease()
@@ -144,6 +149,7 @@ async def test_parking_does_not_wait_for_a_transaction(runs: Runs) -> None:
     assert found.pending_writes == [("call-1", "seen", ["a"])]
 
 
+@on_sqlite
 async def test_special_writes_leave_the_loop_free(runs: Runs) -> None:
     """They commit at once, on a thread."""
     at = await put_empty(runs, runs.lease().config)

@@ -10,6 +10,10 @@ from baton.errors import BadInput, IllegalTransition, LeaseLost, UnknownTask
 from baton.fleet.model import Claim, Claims
 from baton.fleet.store import Store
 
+#: These hold for any store.
+BOTH_STORES = True
+
+
 VALUE = ("json", b"yes")
 
 
@@ -98,7 +102,9 @@ def test_an_unknown_task_is_refused(house: House, verb: str) -> None:
     )
 
 
-@pytest.mark.parametrize(("verb", "state"), [(v, s) for v, legal in LEGAL.items() for s in sorted(legal)])
+@pytest.mark.parametrize(
+    ("verb", "state"), [(v, s) for v, legal in LEGAL.items() for s in sorted(legal)]
+)
 def test_a_legal_verb_is_one_event(house: House, verb: str, state: TaskState) -> None:
     """With the operator as its reason."""
     bring_to(house, state)
@@ -345,9 +351,7 @@ def test_a_session_that_the_restored_ledger_does_not_know_ends_in_silence(
     """Its chain begins nowhere, so nothing may be appended to it."""
     member, held = bring_to(house, TaskState.ACTIVE)
     assert held is not None
-    with house.store.data.write() as write:
-        chain = f"session:{member.id}"
-        write.cursor.execute("DELETE FROM baton_event WHERE chain = ?", (chain,))
+    house.execute("DELETE FROM baton_event WHERE chain = ?", f"session:{member.id}")
     clock.forward(TTL_SECONDS)
     house.store.accept_restore()
     house.store.refused(held.key)

@@ -9,6 +9,9 @@ from baton.domain.words import Evidence, SessionState, TakeoverReason, TaskState
 from baton.errors import LeaseLost
 from baton.fleet.model import Claims, Loss
 
+#: These hold for any store.
+BOTH_STORES = True
+
 
 def test_a_session_starts_idle_and_says_so(house: House, clock: ManualClock) -> None:
     """Its first heartbeat is part of its start, and its chain begins with it."""

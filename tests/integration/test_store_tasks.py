@@ -21,6 +21,10 @@ from baton.errors import BadInput, LeaseHeld, LeaseLost, TaskConflict, UnknownTa
 from baton.fleet.model import Claim, Claims, LeaseKey
 from baton.fleet.store import memory_store
 
+#: These hold for any store.
+BOTH_STORES = True
+
+
 # Submitting
 
 
@@ -269,8 +273,7 @@ def test_a_task_whose_session_vanished_with_its_file_is_claimed(house: House) ->
     house.submit()
     old = vanished.claim()
     vanished.put(old)
-    connection = house.store.sessions._connection  # noqa: SLF001 - what a power cut does
-    connection.execute("DELETE FROM session WHERE session_id = ?", (vanished.id,))
+    house.lose_row(vanished)
     claim = other.claim()
     assert (claim.key.epoch, claim.run_id) == (2, old.run_id)
     assert (claim.reason, claim.previous_worker) == (TakeoverReason.HEARTBEAT_LOST, "w-1")

@@ -34,6 +34,7 @@ def make_suite(folder: Path, suite: dict[str, str]) -> None:
         file.write_text(source)
     shutil.copy(ROOT / "pyproject.toml", folder)
     shutil.copy(ROOT / "tests" / "conftest.py", folder / "tests")
+    shutil.copytree(ROOT / "tests" / "support", folder / "tests" / "support")
 
 
 def test_chaos_tests_share_one_worker(tmp_path: Path) -> None:

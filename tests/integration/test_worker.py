@@ -1,23 +1,25 @@
-"""A worker in this process runs every kind of graph to its end, on a store in a file."""
+"""A worker in this process runs every kind of graph to its end, on either kind of store."""
 
 from __future__ import annotations
 
 import threading
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Annotated, Any, TypedDict
 
 import pytest
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolCall
 from langchain_core.tools import tool
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.prebuilt import ToolNode, tools_condition
-from langgraph.types import Send, interrupt
+from langgraph.types import Command, Send, interrupt
 from tests.support.runs import State, in_a_row, says, side_by_side, wait_until
 
 import baton
@@ -28,11 +30,14 @@ from baton.fleet.driver import Hooks
 
 Graph = StateGraph[Any, Any, Any, Any]
 
+#: These hold for any store.
+BOTH_STORES = True
+
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[baton.Fleet]:
-    """A fleet on a store in a file."""
-    with baton.open(f"sqlite:///{tmp_path / 'fleet.db'}", kind="worker") as fleet:
+def fleet(store_url: str) -> Iterator[baton.Fleet]:
+    """A fleet on a store of its own."""
+    with baton.open(store_url, kind="worker") as fleet:
         yield fleet
 
 
@@ -226,16 +231,40 @@ def test_a_failed_task_is_retried_from_its_last_checkpoint(fleet: baton.Fleet) -
     assert values(fleet, graph, "t-1") == {"seen": ["first", "second"]}
 
 
-def test_a_stock_saver_reads_what_the_worker_wrote(fleet: baton.Fleet) -> None:
+@contextmanager
+def stock_saver(store_url: str) -> Iterator[BaseCheckpointSaver[str]]:
+    """LangGraph's own saver on the same tables."""
+    if store_url.startswith("sqlite"):
+        with SqliteSaver.from_conn_string(store_url.removeprefix("sqlite:///")) as saver:
+            yield saver
+    else:
+        with PostgresSaver.from_conn_string(store_url) as saver:
+            yield saver
+
+
+def test_a_stock_saver_reads_what_the_worker_wrote(fleet: baton.Fleet, store_url: str) -> None:
     """Checkpoints stay in LangGraph's own tables, stamped with the lease that wrote them."""
     graph = in_a_row(a=says("a"))
     fleet.submit("g", {"seen": []}, task_id="t-1")
     work(fleet, graph)
-    stock = SqliteSaver(fleet.store.data.connection)
-    found = list(stock.list({"configurable": {"thread_id": "t-1"}}))
+    with stock_saver(store_url) as stock:
+        found = list(stock.list({"configurable": {"thread_id": "t-1"}}))
     assert [one.metadata["step"] for one in found] == [1, 0, -1]
     assert {one.metadata["lease_epoch"] for one in found} == {1}  # type: ignore[typeddict-item]
     assert {one.metadata["baton_worker"] for one in found} == {"w-1"}  # type: ignore[typeddict-item]
+
+
+def test_a_stock_saver_goes_on_with_what_the_worker_wrote(
+    fleet: baton.Fleet, store_url: str
+) -> None:
+    """Leaving Baton is as easy as coming: the stock saver answers the interrupt and finishes."""
+    fleet.submit("g", {"seen": []}, task_id="t-1")
+    work(fleet, asking())
+    config = {"configurable": {"thread_id": "t-1"}}
+    with stock_saver(store_url) as stock:
+        graph = asking().compile(checkpointer=stock)
+        output = graph.invoke(Command(resume="by hand"), config, durability="sync")  # type: ignore[arg-type]
+    assert output == {"seen": ["before", "by hand"]}
 
 
 def test_concurrency_is_used_and_bounded(fleet: baton.Fleet) -> None:

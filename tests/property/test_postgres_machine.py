@@ -21,9 +21,7 @@ class PostgresMachine(StoreMachine):
     def make_house(self) -> tuple[House, ManualClock]:
         """A fresh store on the server."""
         self.stack = ExitStack()
-        return self.stack.enter_context(
-            house_on(self.stack.enter_context(self.server.database()))
-        )
+        return self.stack.enter_context(house_on(self.stack.enter_context(self.server.database())))
 
     def teardown(self) -> None:
         """Nothing is left to the next story."""

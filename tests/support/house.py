@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from baton.domain.ledger import GENESIS, Event, recomputed_hash
 from baton.domain.transitions import session_after, task_after
 from baton.domain.words import EventType, Evidence, SessionState, TakeoverReason, TaskState
@@ -33,6 +35,9 @@ SECOND = 1_000_000
 
 INTERVAL_SECONDS = 5
 TTL_SECONDS = 15
+
+#: For a test that looks into the files of a SQLite store, in a module about both kinds.
+on_sqlite = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 
 
 class ManualClock:

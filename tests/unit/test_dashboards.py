@@ -114,7 +114,7 @@ def test_a_board_is_of_todays_schema(board: Json) -> None:
     assert board["schemaVersion"] >= 39
 
 
-def _legacy_field(board: Json) -> None:
+def _removed_field(board: Json) -> None:
     board["rows"] = []
 
 
@@ -135,7 +135,7 @@ def _string_as_source(board: Json) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoil", [_legacy_field, _number_as_title, _unknown_option, _unknown_word, _string_as_source]
+    "spoil", [_removed_field, _number_as_title, _unknown_option, _unknown_word, _string_as_source]
 )
 def test_the_schema_refuses_what_is_not_of_it(spoil: Callable[[Json], None]) -> None:
     """A schema that lets everything pass holds nothing."""

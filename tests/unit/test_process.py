@@ -250,15 +250,28 @@ def test_a_hidden_process_cannot_be_judged(start: Start, monkeypatch: pytest.Mon
     assert is_alive(identity) is False
 
 
-@pytest.mark.parametrize("self_link", [None, "1"])
-def test_a_foreign_proc_is_not_believed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, self_link: str | None
-) -> None:
-    """No /proc, or that of another namespace, which numbers other processes."""
+def test_without_proc_nothing_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such an identity says who it is and can never be judged, here or elsewhere."""
     me = ProcessIdentity.of_self()
-    if self_link is not None:
-        (tmp_path / "self").symlink_to(self_link)
     monkeypatch.setattr(process, "_PROC", tmp_path)
+    assert ProcessIdentity.of_self() == ProcessIdentity(os.getpid(), 0, "", 0, me.host)
+    assert cannot_be_judged(me)
+
+
+def test_a_foreign_proc_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of another PID namespace speaks of other processes under the same numbers."""
+    me = ProcessIdentity.of_self()
+    for name in ("sys/kernel/random", f"{me.pid}/ns", "1/ns"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "sys/kernel/random/boot_id").write_text(me.boot_id)
+    for pid in (me.pid, 1):
+        (tmp_path / f"{pid}/stat").write_text(f"{pid} (x) S {'0 ' * 18}1 0")
+        (tmp_path / f"{pid}/ns/pid").touch()
+    monkeypatch.setattr(process, "_PROC", tmp_path)
+    (tmp_path / "self").symlink_to(str(me.pid))
+    assert ProcessIdentity.of_self().boot_id == me.boot_id
+    (tmp_path / "self").unlink()
+    (tmp_path / "self").symlink_to("1")
     assert ProcessIdentity.of_self() == ProcessIdentity(os.getpid(), 0, "", 0, me.host)
     assert cannot_be_judged(me)
 

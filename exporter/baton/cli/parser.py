@@ -69,8 +69,8 @@ def add_store(parser: Parser) -> None:
     parser.add_argument(
         "--store",
         metavar="URL",
-        help="the store: sqlite:///fleet.db, or sqlite:////absolute/fleet.db"
-        f" (default: ${STORE_VARIABLE})",
+        help="the store: sqlite:///fleet.db, sqlite:////absolute/fleet.db, or"
+        f" postgresql://host/name (default: ${STORE_VARIABLE})",
     )
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from baton.cli import parser
+from baton.cli import command_line
 from baton.cli.parser import Parser
 
 _HEAD = """\
 # Command line
 
-Rendered by `make docs` from the parser; do not edit by hand.
+Rendered by `baton render` from the parser; do not edit by hand.
 
-- `--store` takes `sqlite:///fleet.db` (in the current folder) or `sqlite:////absolute/fleet.db`;
-  without it, the environment variable `BATON_STORE` is read.
+- `--store` takes `sqlite:///fleet.db` (in the current folder), `sqlite:////absolute/fleet.db` or
+  `postgresql://user@host/name`; without it, the environment variable `BATON_STORE` is read.
 - Options are never abbreviated. `--json` prints one JSON document for machines.
 - Results go to standard output, everything else to standard error.
 - An error is one line that names the thing and the mend.
@@ -34,7 +34,7 @@ Rendered by `make docs` from the parser; do not edit by hand.
 
 def render_cli_doc() -> str:
     """The page, one section per verb."""
-    return "\n".join([_HEAD, *(_section(each) for each in leaves(parser()))])
+    return "\n".join([_HEAD, *(_section(each) for each in leaves(command_line()))])
 
 
 def leaves(top: Parser) -> Iterator[Parser]:

@@ -18,13 +18,12 @@ from typing import Protocol
 from baton.domain.words import Evidence
 from baton.errors import BatonError, LeaseLost, StoreRestored
 from baton.fleet import messages as m
-from baton.fleet.evidence import DeathWatch, SessionLock
 from baton.fleet.lease import Lease, LiveSession
 from baton.fleet.model import ClaimRequest, LeaseKey, SessionSpec
 from baton.fleet.points import Point, reach
 from baton.fleet.process import ProcessIdentity
 from baton.fleet.protocol import WorkerProtocol
-from baton.fleet.store import Store, lock_folder, new_id
+from baton.fleet.store import Store, new_id
 
 _log = logging.getLogger("baton.worker")
 
@@ -62,6 +61,13 @@ class _Lane:
     def start(self) -> None:
         self.thread = threading.Thread(target=self._run, name=self.name, daemon=True)
         self.thread.start()
+
+    def end(self, timeout_seconds: float) -> bool:
+        """Wait for what is at hand; returns whether that has ended in time."""
+        self.todo.put(None)
+        if self.thread is not None:
+            self.thread.join(timeout_seconds)
+        return self.thread is None or not self.thread.is_alive()
 
     def _run(self) -> None:
         while (job := self.todo.get()) is not None:
@@ -106,13 +112,14 @@ class Driver:
         self._timers: dict[str, float] = {}
         self._beats = _Lane("baton-heartbeat")
         self._calls = _Lane("baton-claims")
-        self._watch = DeathWatch(self._on_gone)
-        self._lock: SessionLock | None = None
+        self._watch = store.evidence(self._on_gone, self._on_wake)
         self._leases: dict[LeaseKey, Lease] = {}
         self._leases_lock = threading.Lock()
         self._opened = threading.Event()
         self._done = False
         self.fatal: BatonError | None = None
+        #: Once ``run`` has returned: whether a run or a call to the store has not.
+        self.stuck = False
 
     # The loop
 
@@ -166,12 +173,11 @@ class Driver:
 
     def _close(self) -> None:
         self._watch.close()
-        for lane in (self._beats, self._calls):
-            lane.todo.put(None)
-        if self._lock is not None:
-            self._lock.release()
         if self.session is not None:
             self.session.end("stopped")
+        lanes = (self._beats, self._calls)
+        ended = [lane.end(self.config.margin_seconds) for lane in lanes]
+        self.stuck = bool(self.leases()) or not all(ended)
 
     # Commands
 
@@ -200,9 +206,7 @@ class Driver:
             case m.NoteLate():
                 self._calls.todo.put(lambda: self._call("note", lambda: self._note_late(command)))
             case m.Watch():
-                spec = command.session.spec
-                path = Path(spec.lock_path) if spec.lock_path else None
-                self._watch.watch(spec.session_id, spec.identity, path, spec.lock_inode)
+                self._watch.watch(command.session)
             case m.Forget():
                 self._watch.forget(command.session_id)
             case m.StartRun():
@@ -235,18 +239,16 @@ class Driver:
     # Calls, on a lane
 
     def _open_session(self) -> m.Event:
-        if self._lock is not None:
-            self._lock.release()
         session_id = new_id()
         sent_at = time.monotonic()
-        self._lock = SessionLock(lock_folder(self._store), session_id)
-        beat = self._store.start_session(self._spec(session_id, self._lock))
+        lock = self._watch.hold(session_id)
+        beat = self._store.start_session(self._spec(session_id, lock))
         self.session = LiveSession(session_id, self.config.worker_id)
         self._opened.set()
         _log.info("session started", extra={"session_id": session_id})
         return m.SessionOpened(session_id, beat, sent_at)
 
-    def _spec(self, session_id: str, lock: SessionLock) -> SessionSpec:
+    def _spec(self, session_id: str, lock: tuple[Path, int] | None) -> SessionSpec:
         identity = ProcessIdentity.of_self()
         return SessionSpec(
             session_id=session_id,
@@ -264,8 +266,8 @@ class Driver:
             start_ticks=identity.start_ticks,
             boot_id=identity.boot_id,
             pid_namespace=identity.pid_namespace,
-            lock_path=str(lock.path),
-            lock_inode=lock.inode,
+            lock_path=str(lock[0]) if lock else None,
+            lock_inode=lock[1] if lock else None,
         )
 
     def _send_beat(self, session_id: str) -> None:
@@ -339,6 +341,9 @@ class Driver:
         ago_us = (time.monotonic_ns() - ended_ns) // 1000
         last_sign_at = self._store.clock.now_us() - ago_us if held else None
         self.tell(m.PeerGone(session_id, evidence, last_sign_at))
+
+    def _on_wake(self) -> None:
+        self.tell(m.Tick("claim"))
 
     def _start_run(self, command: m.StartRun) -> None:
         session = self.session

@@ -150,7 +150,7 @@ def _nobody_holds(fd: int) -> bool | None:
         return False
     except OSError:
         return None
-    # At once, so that other watchers and ``remove_dead_lock`` are not in each other's way.
+    # Not left to the closing: a child forked meanwhile has the file open too.
     fcntl.flock(fd, fcntl.LOCK_UN)
     return True
 
@@ -382,7 +382,7 @@ class DeathWatch:
             del self._watched[watch.session_id]
         try:
             self._on_gone(watch.session_id, evidence, watch.held, at_ns)
-        except Exception:  # noqa: BLE001  (the other peers' deaths must still be seen)
+        except Exception:  # noqa: BLE001 - the other peers' deaths must still be seen
             _log.exception("on_gone failed for session %s", watch.session_id)
 
     def _drop(self, watch: _Watch) -> None:

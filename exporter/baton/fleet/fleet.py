@@ -11,9 +11,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, Self
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphDrained
 from langgraph.pregel import Pregel
 
-from baton.domain.words import EventType, Evidence
+from baton.domain.words import EventType, Evidence, TakeoverReason
 from baton.errors import LeaseHeld, LeaseLost, StoreUnreachable
 from baton.fleet import messages as m
 from baton.fleet.driver import Driver
@@ -21,7 +22,7 @@ from baton.fleet.guard import AnyGraph, attached
 from baton.fleet.lease import Lease, LiveSession, lease_of
 from baton.fleet.model import Claim, LeaseKey, Loss, Task, Typed
 from baton.fleet.process import ProcessIdentity, is_alive
-from baton.fleet.saver import FencedSqliteSaver
+from baton.fleet.saver import FencedSaver
 from baton.fleet.store import PATIENCE_SECONDS, Store, new_id, open_store
 from baton.fleet.worker import checked_name
 
@@ -39,7 +40,7 @@ def open(  # noqa: A001 - baton.open is the published name
     """Open a fleet's store.
 
     Args:
-        url: ``sqlite:///fleet.db`` or ``sqlite:////absolute/fleet.db``.
+        url: ``sqlite:///fleet.db``, ``sqlite:////absolute/fleet.db`` or ``postgresql://…``.
         create: make or migrate the store; False for whoever only looks.
         kind: ``worker`` lets others kill this process if it freezes with the write lock.
         ttl_seconds: the TTL of leases taken with ``fleet.lease``.
@@ -70,8 +71,9 @@ class Fleet:
         self._embedded: tuple[Driver, threading.Thread] | None = None
         self._start_lock = threading.Lock()
         self._auto: dict[str, Lease] = {}
+        self._auto_lock = threading.Lock()
         store.data.on_lost = self._lost
-        self._saver = FencedSqliteSaver(store.data, self)
+        self._saver = store.saver(self)
 
     def __enter__(self) -> Self:
         """Use the fleet in a ``with``."""
@@ -130,14 +132,14 @@ class Fleet:
 
     # Checkpoints
 
-    def saver(self, *, auto_lease: bool = False) -> FencedSqliteSaver:
+    def saver(self, *, auto_lease: bool = False) -> FencedSaver:
         """The fenced checkpointer; a put without a lease is refused, reads are free.
 
         Args:
             auto_lease: lease threads by itself as they are written, for conformance tests.
         """
         if auto_lease:
-            return FencedSqliteSaver(self.store.data, self, auto_lease=True)
+            return self.store.saver(self, auto_lease=True)
         return self._saver
 
     def attach(self, graph: AnyGraph) -> Pregel[Any, Any, Any, Any]:
@@ -177,6 +179,11 @@ class Fleet:
             yield lease
         except LeaseLost:
             raise
+        except GraphDrained:
+            # The run stopped between two steps on request; whoever leases next goes on with it.
+            with lease.refusals():
+                self.store.release(lease.claim, EventType.DRAINED, TakeoverReason.DRAINED)
+            raise
         except BaseException as error:
             self._end(lease, EventType.FAILED, error)
             raise
@@ -208,15 +215,19 @@ class Fleet:
         try:
             return self.store.lease(task_id, **about)
         except LeaseHeld as held:
-            if not self._bury_dead(str(held.fields["session_id"])):
+            if not self._is_over(str(held.fields["session_id"])):
                 raise
             return self.store.lease(task_id, **about)
 
-    def _bury_dead(self, session_id: str) -> bool:
+    def _is_over(self, session_id: str) -> bool:
+        """Whether a session is over, buried here if nobody was quicker."""
         holder = self.store.sessions.get(session_id)
-        if holder is None or is_alive(holder.spec.identity) is not False:
+        if holder is None:
             return False
-        return self.store.bury(Loss(session_id=session_id, evidence=Evidence.PIDFD))
+        if holder.live and is_alive(holder.spec.identity) is False:
+            self.store.bury(Loss(session_id=session_id, evidence=Evidence.PIDFD))
+            return True
+        return not holder.live
 
     def _hold(self, claim: Claim, session: LiveSession) -> Lease:
         lease = Lease(self.store, claim, session)
@@ -287,11 +298,11 @@ class Fleet:
     def held(self, task_id: str, *, lease: bool) -> RunnableConfig | None:
         """The config of the lease this process holds; leased on the spot if ``lease`` says so."""
         if lease:
-            with self._start_lock:
+            # LangGraph writes from several threads, and one lease serves them all.
+            with self._auto_lock:
                 found = self._auto.get(task_id)
-            if found is None or found.lost:
-                found = self._take(task_id, "default", 0.0)
-                self._auto[task_id] = found
+                if found is None or found.lost:
+                    found = self._auto[task_id] = self._take(task_id, "default", 0.0)
             return found.config
         for driver in self._drivers:
             for one in driver.leases():

@@ -18,7 +18,7 @@ from langgraph.pregel import Pregel
 from baton.errors import BadInput
 from baton.fleet.lease import Lease, lease_in
 from baton.fleet.points import Point, reach
-from baton.fleet.saver import FencedSqliteSaver
+from baton.fleet.saver import FencedSaver
 
 AnyGraph = StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any]
 
@@ -73,7 +73,7 @@ def _enter(lease: Lease) -> float:
     return time.perf_counter()
 
 
-def attached(graph: AnyGraph, saver: FencedSqliteSaver) -> Pregel[Any, Any, Any, Any]:
+def attached(graph: AnyGraph, saver: FencedSaver) -> Pregel[Any, Any, Any, Any]:
     """A copy of a graph that writes through the fenced saver, with a guard before every node.
 
     Args:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from baton.domain.words import Evidence, SessionState, TakeoverReason, TaskState
 from baton.fleet.process import ProcessIdentity
 
 #: Values as LangGraph's serializer leaves them: a type tag and bytes.
 Typed = tuple[str, bytes]
+
+#: A row of LangGraph's table of pending writes, and whether the last one stands (interrupts,
+#: errors) and not the first.
+ParkedWrite = tuple[bool, tuple[Any, ...]]
+
+
+class Row(Protocol):
+    """A row of a store's tables, by name or by place."""
+
+    def __getitem__(self, key: int | str, /) -> Any:
+        """One of its values."""
 
 
 #: Where a lease travels in a LangGraph config. LangGraph copies plain values of ``configurable``
@@ -225,6 +236,7 @@ class Checkpoint(NamedTuple):
         step: LangGraph's number of the super-step; -1 is the input.
         source: ``input``, ``loop``, ``update`` or ``fork``.
         digest: SHA-256 of the encoded checkpoint.
+        channels: rows of the channels that a store keeps apart from their checkpoint.
     """
 
     ns: str
@@ -236,3 +248,4 @@ class Checkpoint(NamedTuple):
     blob: bytes
     metadata: bytes
     digest: str
+    channels: tuple[tuple[Any, ...], ...] = ()

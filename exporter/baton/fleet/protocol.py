@@ -24,6 +24,7 @@ _BEAT = "beat"
 _CLAIM = "claim"
 _LOOK = "look"
 _DRAIN = "drain"
+_LEAVE = "leave"
 _OPEN = "open"
 _STOP = "stop"
 
@@ -69,7 +70,7 @@ class WorkerProtocol:
         """The first commands."""
         return [m.OpenSession()]
 
-    def on(self, event: m.Event, now: float) -> list[m.Command]:  # noqa: C901, PLR0911 - the dispatch table, flat on purpose
+    def on(self, event: m.Event, now: float) -> list[m.Command]:  # noqa: C901, PLR0911, PLR0912 - the dispatch table, flat on purpose
         """React to one event.
 
         Args:
@@ -98,6 +99,9 @@ class WorkerProtocol:
                 return self._over("stopped", now)
             case m.RunEnded():
                 return self._run_ended(event)
+            case m.Tick() if event.name == _LEAVE:
+                # The store has not even said whether our session is stopped. Our end will tell.
+                return [m.Exit()]
             case m.Tick():
                 return self._tick(event.name, now)
             case m.DrainRequested():
@@ -128,7 +132,7 @@ class WorkerProtocol:
         if name == _STOP and self._stopping and self.session_id is not None:
             return [m.StopSession(self.session_id, self._stop_reason)]
         if self.session_id is None or self._stopping:
-            return []
+            return [m.Exit()] if name == _DRAIN and self.session_id is None else []
         if name == _BEAT:
             if self._beat_in_flight:
                 return [m.SetTimer(_BEAT, now + self.config.interval_seconds)]
@@ -215,7 +219,8 @@ class WorkerProtocol:
         lost = m.LoseRuns(self.session_id, why)
         self._leave()
         if self._draining:
-            return [lost, m.Exit()]
+            # What still runs is told, and refused; the drain's bound holds for it as well.
+            return [lost] if self.runs else [lost, m.Exit()]
         # A session that ends as soon as it has begun would fill the ledger with its successors.
         again_at = self._opened_at + min(_RETRY_SECONDS, self.config.interval_seconds)
         if now < again_at:
@@ -306,7 +311,7 @@ class WorkerProtocol:
             # The lease may still be ours in the store; only a new session makes that sure.
             self._doubtful = True
         if self._draining and not self.runs:
-            return self._stop(TakeoverReason.DRAINED)
+            return self._stop(TakeoverReason.DRAINED) if self.session_id else [m.Exit()]
         return self._claim_if_room()
 
     # The end
@@ -316,9 +321,11 @@ class WorkerProtocol:
         if self.session_id is None:
             return [m.Exit()]
         self._drain_until = min(self._drain_until, now + self.config.drain_timeout_seconds)
+        leave = m.SetTimer(_LEAVE, self._drain_until + self.config.margin_seconds)
         if not self.runs and not self._claim_in_flight:
-            return self._stop(TakeoverReason.DRAINED)
+            return [leave, *self._stop(TakeoverReason.DRAINED)]
         return [
+            leave,
             m.DrainSession(self.session_id),
             m.DrainRuns(),
             m.SetTimer(_DRAIN, self._drain_until),

@@ -26,7 +26,7 @@ from baton.errors import LeaseLost, LeaseRequired, StoreError
 from baton.fleet.guard import needs_async
 from baton.fleet.lease import Lease
 from baton.fleet.points import Point, reach
-from baton.fleet.saver import FencedSqliteSaver
+from baton.fleet.saver import FencedSaver
 from baton.fleet.store import Store
 
 
@@ -50,7 +50,7 @@ class Run:
     def __init__(
         self,
         store: Store,
-        saver: FencedSqliteSaver,
+        saver: FencedSaver,
         graph: Pregel[Any, Any, Any, Any],
         lease: Lease,
         on_node: Callable[[str, float], None],

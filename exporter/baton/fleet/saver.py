@@ -1,7 +1,7 @@
-"""The fenced checkpointer: LangGraph's own SQLite saver, whose every write needs a lease.
+"""The fenced checkpointer: LangGraph's own saver, whose every write needs a lease.
 
 It subclasses the stock saver and keeps its tables, so that a stock saver can read them. What
-differs is when rows are written and on what condition: see ``sqlite_data``.
+differs is when rows are written and on what condition: see ``sqlite_data``, ``postgres_data``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import json
 import sqlite3
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
     WRITES_IDX_MAP,
+    BaseCheckpointSaver,
     ChannelVersions,
     CheckpointMetadata,
     CheckpointTuple,
@@ -30,9 +32,18 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 
 from baton.errors import LeaseLost, LeaseRequired
 from baton.fleet.lease import lease_of
-from baton.fleet.model import EPOCH, RUN, SESSION, WORKER, Checkpoint, LeaseKey
+from baton.fleet.model import (
+    EPOCH,
+    RUN,
+    SESSION,
+    WORKER,
+    Checkpoint,
+    LeaseKey,
+    ParkedWrite,
+)
 from baton.fleet.points import Point, reach
-from baton.fleet.sqlite_data import DataFile, ParkedWrite
+from baton.fleet.sqlite_data import DataFile
+from baton.fleet.tables import Data
 
 _RESUME = "__resume__"
 _INTERRUPT = "__interrupt__"
@@ -48,37 +59,26 @@ class Leases(Protocol):
         """Mark a lease as lost and record the refusal."""
 
 
-class FencedSqliteSaver(SqliteSaver):
-    """A checkpointer that accepts writes from the lease holder only; reading is free."""
+class FencedSaver(BaseCheckpointSaver[str], ABC):
+    """A checkpointer that accepts writes from the lease holder only; reading is free.
 
-    def __init__(
+    What the savers of both kinds of store share; it stands before the stock saver among a
+    saver's bases.
+    """
+
+    _data: Data
+    _leases: Leases
+    _auto_lease: bool
+
+    @abstractmethod
+    def _record(
         self,
-        data: DataFile,
-        leases: Leases,
-        *,
-        auto_lease: bool = False,
-        serde: SerializerProtocol | None = None,
-    ) -> None:
-        """Write through a store's data file.
-
-        Args:
-            data: the open data file.
-            leases: who is told of refusals.
-            auto_lease: lease unleased threads by itself, as conformance tests need it.
-            serde: LangGraph's serializer; its allow-list is what checkpoints are read through.
-        """
-        super().__init__(data.connection, serde=serde)
-        self.is_setup = True
-        self._data = data
-        self._leases = leases
-        self._auto_lease = auto_lease
-
-    @contextmanager
-    def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:  # noqa: FBT001, FBT002 - the stock signature
-        """A cursor that sees everything parked; only reads come this way."""
-        del transaction
-        with self._data.read() as cursor:
-            yield cursor
+        config: RunnableConfig,
+        checkpoint: GraphCheckpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> Checkpoint:
+        """A checkpoint as the stock saver's tables take it."""
 
     def _lease_of(self, config: RunnableConfig) -> tuple[LeaseKey, str, str]:
         configurable = config["configurable"]
@@ -109,24 +109,9 @@ class FencedSqliteSaver(SqliteSaver):
             LeaseLost: another session took the task over; nothing was written.
             LeaseRequired: the config carries no lease.
         """
-        del new_versions
         began = time.perf_counter()
         key, run_id, worker_id = self._lease_of(config)
-        configurable = config["configurable"]
-        type_, blob = self.serde.dumps_typed(checkpoint)
-        ns = configurable.get("checkpoint_ns", "")
-        encoded = json.dumps(get_checkpoint_metadata(config, metadata), ensure_ascii=False)
-        record = Checkpoint(
-            ns=ns,
-            checkpoint_id=checkpoint["id"],
-            parent_id=configurable.get("checkpoint_id"),
-            step=metadata.get("step", -1),
-            source=metadata.get("source", ""),
-            type=type_,
-            blob=blob,
-            metadata=encoded.encode("utf-8", "ignore"),
-            digest=hashlib.sha256(blob).hexdigest(),
-        )
+        record = self._record(config, checkpoint, metadata, new_versions)
         lease = lease_of(key)
         if lease is not None:
             lease.restored()
@@ -141,8 +126,8 @@ class FencedSqliteSaver(SqliteSaver):
             lease.wrote(interrupt=False, seconds=time.perf_counter() - began)
         return {
             "configurable": {
-                "thread_id": configurable["thread_id"],
-                "checkpoint_ns": ns,
+                "thread_id": config["configurable"]["thread_id"],
+                "checkpoint_ns": record.ns,
                 "checkpoint_id": checkpoint["id"],
             }
         }
@@ -278,3 +263,59 @@ class FencedSqliteSaver(SqliteSaver):
     async def adelete_thread(self, thread_id: str) -> None:
         """``delete_thread`` without blocking the loop."""
         await asyncio.to_thread(self.delete_thread, thread_id)
+
+
+class FencedSqliteSaver(FencedSaver, SqliteSaver):
+    """The fenced checkpointer over the tables of LangGraph's SQLite saver."""
+
+    def __init__(
+        self,
+        data: DataFile,
+        leases: Leases,
+        *,
+        auto_lease: bool = False,
+        serde: SerializerProtocol | None = None,
+    ) -> None:
+        """Write through a store's data file.
+
+        Args:
+            data: the open data file.
+            leases: who is told of refusals.
+            auto_lease: lease unleased threads by itself, as conformance tests need it.
+            serde: LangGraph's serializer; its allow-list is what checkpoints are read through.
+        """
+        super().__init__(data.connection, serde=serde)
+        self.is_setup = True
+        self._data = self._file = data
+        self._leases = leases
+        self._auto_lease = auto_lease
+
+    @contextmanager
+    def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:  # noqa: FBT001, FBT002 - the stock signature
+        """A cursor that sees everything parked; only reads come this way."""
+        del transaction
+        with self._file.read() as cursor:
+            yield cursor
+
+    def _record(
+        self,
+        config: RunnableConfig,
+        checkpoint: GraphCheckpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> Checkpoint:
+        del new_versions
+        configurable = config["configurable"]
+        type_, blob = self.serde.dumps_typed(checkpoint)
+        encoded = json.dumps(get_checkpoint_metadata(config, metadata), ensure_ascii=False)
+        return Checkpoint(
+            ns=configurable.get("checkpoint_ns", ""),
+            checkpoint_id=checkpoint["id"],
+            parent_id=configurable.get("checkpoint_id"),
+            step=metadata.get("step", -1),
+            source=metadata.get("source", ""),
+            type=type_,
+            blob=blob,
+            metadata=encoded.encode("utf-8", "ignore"),
+            digest=hashlib.sha256(blob).hexdigest(),
+        )

@@ -18,10 +18,10 @@ from typing import Any, Protocol
 from baton.domain.ledger import GENESIS, StepSealer, step_payload
 from baton.errors import BadInput, BatonError, LeaseLost
 from baton.fleet.clock import StoreClock
-from baton.fleet.model import Checkpoint, LeaseKey
+from baton.fleet.model import Checkpoint, LeaseKey, ParkedWrite
 from baton.fleet.points import Point, reach
 from baton.fleet.sqlite_files import plain_error, plain_errors
-from baton.fleet.sqlite_write import SQL, Write
+from baton.fleet.sqlite_write import SQL, SqliteWrite
 
 _INSERT_CHECKPOINT = SQL["insert_checkpoint"]
 _INSERT_EVENT = SQL["insert_event"]
@@ -34,9 +34,6 @@ LINGER_SECONDS = 0.002
 
 #: Ticks without anything parked after which the flusher goes back to sleep.
 _IDLE_TICKS = 25
-
-#: A row of LangGraph's ``writes`` table, and whether the last one stands (interrupts, errors).
-ParkedWrite = tuple[bool, tuple[Any, ...]]
 
 
 class Gate(Protocol):
@@ -110,7 +107,7 @@ class DataFile:
         self._closed = threading.Event()
 
     @contextmanager
-    def write(self) -> Iterator[Write]:
+    def write(self) -> Iterator[SqliteWrite]:
         """A transaction: commits at the end, rolls back on any exception."""
         self.refuse_a_forked_child()
         with self.lock, plain_errors(self.url):
@@ -142,6 +139,14 @@ class DataFile:
         with self.read() as cursor:
             return cursor.execute(SQL[name], parameters).fetchall()
 
+    def tail(self, after_seq: int, limit: int) -> list[Any]:
+        """Events after a place of the tail.
+
+        One writer at a time commits here, so the order of ``seq`` is the order of commits and
+        nothing ever appears behind a reader.
+        """
+        return self.rows("tail", (after_seq, limit))
+
     def refuse_a_forked_child(self) -> None:
         """Stop a child that uses what its parent opened.
 
@@ -153,7 +158,7 @@ class DataFile:
         if os.getpid() != self._pid:
             raise BadInput(detail="this fleet was opened before a fork; open it in each process")
 
-    def _begin(self, own: LeaseKey | None) -> Write:
+    def _begin(self, own: LeaseKey | None) -> SqliteWrite:
         """Begin, and write what others parked; ``own`` is left to the caller."""
         self._gate.acquire()
         try:
@@ -162,7 +167,7 @@ class DataFile:
         except BaseException:
             self._gate.release()
             raise
-        write = Write(cursor, self.clock.now_us(), self.clock.wall_us())
+        write = SqliteWrite(cursor, self.clock.now_us(), self.clock.wall_us())
         try:
             with self._park_lock:
                 self._undo, self._parked = self._parked, {}
@@ -174,7 +179,7 @@ class DataFile:
             raise
         return write
 
-    def _commit(self, write: Write) -> None:
+    def _commit(self, write: SqliteWrite) -> None:
         try:
             self.connection.execute("COMMIT")
         except BaseException:
@@ -195,7 +200,7 @@ class DataFile:
         finally:
             self._gate.release()
 
-    def _write_parked(self, write: Write, key: LeaseKey, parked: list[ParkedWrite]) -> None:
+    def _write_parked(self, write: SqliteWrite, key: LeaseKey, parked: list[ParkedWrite]) -> None:
         try:
             write.fence(key)
         except LeaseLost as lost:
@@ -207,7 +212,7 @@ class DataFile:
         write.run("note_bare_write", (write.at, key.task_id))
 
     @staticmethod
-    def _insert_writes(write: Write, parked: list[ParkedWrite]) -> None:
+    def _insert_writes(write: SqliteWrite, parked: list[ParkedWrite]) -> None:
         for replace, row in parked:
             write.cursor.execute(_REPLACE_WRITE if replace else _INSERT_WRITE, row)
 
@@ -305,7 +310,9 @@ class DataFile:
             except sqlite3.DatabaseError as error:
                 raise plain_error(self.url, error) from error
 
-    def _put(self, write: Write, key: LeaseKey, run_id: str, worker_id: str, c: Checkpoint) -> None:
+    def _put(
+        self, write: SqliteWrite, key: LeaseKey, run_id: str, worker_id: str, c: Checkpoint
+    ) -> None:
         # Only this process appends under this epoch, so the head it left is the head it finds.
         known = self._steps.get(key)
         if known is None:

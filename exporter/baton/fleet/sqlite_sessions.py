@@ -6,11 +6,13 @@ import json
 import sqlite3
 import threading
 
-from baton.domain.words import Evidence, SessionState
+from baton.domain.words import Evidence
 from baton.fleet.clock import StoreClock
 from baton.fleet.model import Beat, Loss, Session, SessionSpec
+from baton.fleet.rows import session_of
 from baton.fleet.sql import queries
 from baton.fleet.sqlite_files import plain_errors
+from baton.fleet.write import Write
 
 _SQL = queries("sqlite_sessions.sql")
 
@@ -121,22 +123,33 @@ class SessionsFile:
         """Nothing is left to claim from this session."""
         self._changed("settle", (session_id,))
 
+    def may_claim(self, write: Write, session_id: str) -> bool:
+        """Whether a session lives; the open transaction keeps out whoever would settle it."""
+        del write
+        own = self.get(session_id)
+        return own is not None and own.live
+
+    def at_rest(self, write: Write, session_id: str) -> bool:
+        """The open transaction has waited for every other."""
+        del write, session_id
+        return True
+
     def get(self, session_id: str) -> Session | None:
         """One session, or None."""
         rows = self._all("session", (session_id,))
-        return _session(rows[0]) if rows else None
+        return session_of(rows[0]) if rows else None
 
     def live(self, pool: str | None = None) -> list[Session]:
         """The sessions that may hold leases."""
-        return [_session(row) for row in self._all("live", {"pool": pool})]
+        return [session_of(row) for row in self._all("live", {"pool": pool})]
 
     def unsettled(self) -> list[Session]:
         """The sessions that ended and may have left tasks behind."""
-        return [_session(row) for row in self._all("unsettled")]
+        return [session_of(row) for row in self._all("unsettled")]
 
     def recent(self, ended_since_us: int) -> list[Session]:
         """Every live session, and those that ended since a moment of store time."""
-        return [_session(row) for row in self._all("recent", (ended_since_us,))]
+        return [session_of(row) for row in self._all("recent", (ended_since_us,))]
 
     def witness(self) -> tuple[int, int]:
         """The furthest position and the highest epoch anybody has seen."""
@@ -157,36 +170,3 @@ class SessionsFile:
         """Close the file."""
         with self._lock:
             self._connection.close()
-
-
-def _session(row: sqlite3.Row) -> Session:
-    spec = SessionSpec(
-        session_id=row["session_id"],
-        worker_id=row["worker_id"],
-        pool=row["pool"],
-        kind=row["kind"],
-        interval_us=row["interval_us"],
-        ttl_us=row["ttl_us"],
-        concurrency=row["concurrency"],
-        graphs=tuple(json.loads(row["graphs"])),
-        version=row["version"],
-        metrics_address=row["metrics_address"],
-        host=row["host"],
-        pid=row["pid"],
-        start_ticks=row["start_ticks"],
-        boot_id=row["boot_id"],
-        pid_namespace=row["pid_namespace"],
-        lock_path=row["lock_path"],
-        lock_inode=row["lock_inode"],
-    )
-    return Session(
-        spec=spec,
-        state=SessionState(row["state"]),
-        started_at=row["started_at"],
-        beat=row["beat"],
-        beat_at=row["beat_at"],
-        ended_at=row["ended_at"],
-        evidence=row["evidence"],
-        last_sign_at=row["last_sign_at"],
-        silence_us=row["silence_us"],
-    )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from baton.errors import BadInput
 from baton.fleet import sqlite_files as files
@@ -16,10 +16,12 @@ from baton.fleet.process import ProcessIdentity
 from baton.fleet.sqlite_data import DataFile, NoGate
 from baton.fleet.sqlite_sessions import SessionsFile
 from baton.fleet.sqlite_store import SqliteStore
+from baton.fleet.transactions import Store
 from baton.fleet.writelock import LockHolder, WriteLock
 
-#: The store of a fleet. A second kind of store widens this to a protocol of the same methods.
-Store: TypeAlias = SqliteStore
+__all__ = ["PATIENCE_SECONDS", "Store", "files_of", "memory_store", "new_id", "open_store"]
+
+_POSTGRES = ("postgresql://", "postgres://")
 
 #: How long a writer may stand still with the write lock before the others look into it, unless
 #: its own TTL says otherwise.
@@ -42,7 +44,7 @@ def open_store(
     """Open a store, making it where there is none.
 
     Args:
-        url: ``sqlite:///fleet.db`` or ``sqlite:////absolute/fleet.db``.
+        url: ``sqlite:///fleet.db``, ``sqlite:////absolute/fleet.db`` or ``postgresql://…``.
         create: make or migrate it; False for whoever only looks.
         accept_restored: open it even if it is an older copy, in order to accept it.
         kind: ``worker`` lets others kill this process when it freezes with the write lock.
@@ -52,8 +54,48 @@ def open_store(
         BadInput: the URL is of no known form.
         StoreUnreachable, StoreCorrupt, StoreNewer, StoreRestored: as their messages say.
     """
+    if url.startswith(_POSTGRES):
+        return _open_postgres(
+            url, create=create, accept_restored=accept_restored, patience_seconds=patience_seconds
+        )
     if not url.startswith("sqlite:"):
-        raise BadInput(detail=f"store {url!r} is not of the form sqlite:///fleet.db")
+        raise BadInput(
+            detail=f"store {url!r} is of neither form: sqlite:///fleet.db, postgresql://host/name"
+        )
+    return _open_sqlite(
+        url,
+        create=create,
+        accept_restored=accept_restored,
+        kind=kind,
+        patience_seconds=patience_seconds,
+    )
+
+
+def _open_postgres(
+    url: str, *, create: bool, accept_restored: bool, patience_seconds: float
+) -> Store:
+    try:
+        from baton.fleet.postgres_store import open_postgres
+    except ModuleNotFoundError as missing:
+        detail = f"no module {missing.name}; pip install 'langgraph-baton[postgres]'"
+        raise BadInput(detail=f"a PostgreSQL store needs more than is here: {detail}") from missing
+    return open_postgres(
+        url,
+        create=create,
+        accept_restored=accept_restored,
+        patience_seconds=patience_seconds,
+        new_id=new_id,
+    )
+
+
+def _open_sqlite(
+    url: str,
+    *,
+    create: bool,
+    accept_restored: bool,
+    kind: Literal["worker", "embedded"],
+    patience_seconds: float,
+) -> SqliteStore:
     location = files.parse_url(url)
     location = replace(location, path=Path(location.path).absolute())
     with ExitStack() as undo:
@@ -86,7 +128,7 @@ def open_store(
 
 def memory_store(
     clock: StoreClock, new_id: Callable[[], str], *, linger_seconds: float | None = None
-) -> Store:
+) -> SqliteStore:
     """A store in this process's memory: the same code and schema, for simulation and tests.
 
     Nothing in it moves by itself: time is the clock's, and ids are the caller's.
@@ -112,6 +154,16 @@ def memory_store(
     )
 
 
-def lock_folder(store: Store) -> Path:
-    """The folder of the session locks that belong to a store."""
-    return files.parse_url(store.url).beside(".locks").absolute()
+def files_of(url: str) -> tuple[Path, ...]:
+    """The files that a store is kept in; none where a server keeps it.
+
+    Args:
+        url: as ``open_store`` takes it.
+
+    Raises:
+        BadInput: the URL is of no known form.
+    """
+    if url.startswith(_POSTGRES):
+        return ()
+    location = files.parse_url(url)
+    return location.path, location.beside(".sessions")

@@ -129,6 +129,16 @@ class Worker:
         """Finish the running super-steps, hand over the tasks, and let ``run`` return."""
         self._driver.tell(m.DrainRequested())
 
+    @property
+    def stuck(self) -> bool:
+        """Whether ``run`` returned at its drain timeout, with something still under way.
+
+        That is a node that does not end, or a store that does not answer. Python would wait for
+        the one at its own end, and ``fleet.close`` for the other; a process that is to go at
+        once leaves by ``os._exit``, and others see that it has gone.
+        """
+        return self._driver.stuck
+
     @contextmanager
     def _signals(self) -> Iterator[None]:
         """SIGTERM and SIGINT drain, where this is the thread that may say so."""

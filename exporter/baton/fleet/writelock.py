@@ -402,5 +402,5 @@ class _Watchdog:
         self._report_from = now + self._patience_seconds
         try:
             self._lock.on_report(message)
-        except Exception:  # noqa: BLE001  (the next holder that stands still must still be found)
+        except Exception:  # noqa: BLE001 - the next holder that stands still must still be found
             _log.exception("on_report failed: %s", message)

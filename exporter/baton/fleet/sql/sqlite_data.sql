@@ -44,11 +44,11 @@ UPDATE baton_task SET wrote_epoch = epoch, wrote_at = ? WHERE task_id = ?
 -- clear_resume: the value is recorded among LangGraph's writes now
 UPDATE baton_task SET resume_type = NULL, resume = NULL WHERE task_id = ?
 
--- insert_task: a task is accepted
+-- insert_task: a task is accepted, unless there is one of that name
 INSERT INTO baton_task (
     task_id, pool, graph, state, external, run_id, input_type, input, input_digest,
     submitted_at, ready_at
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (task_id) DO NOTHING
 
 -- task: one task
 SELECT * FROM baton_task WHERE task_id = ?

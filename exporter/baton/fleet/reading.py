@@ -1,4 +1,4 @@
-"""Reading a SQLite store: tasks, the ledger, and what a scrape needs."""
+"""Reading a store: tasks, the ledger, and what a scrape needs."""
 
 from __future__ import annotations
 
@@ -7,34 +7,33 @@ from baton.domain.words import TaskState
 from baton.errors import UnknownTask
 from baton.fleet.clock import StoreClock
 from baton.fleet.model import Session, Task
-from baton.fleet.sqlite_data import DataFile
-from baton.fleet.sqlite_moves import task_of
-from baton.fleet.sqlite_sessions import SessionsFile
+from baton.fleet.rows import task_of
+from baton.fleet.tables import Data, Sessions
 
 #: How many events one read of the tail returns at most.
 TAIL_PAGE = 2000
 
 
 class Reading:
-    """The two files of a store, and every question that changes nothing."""
+    """The tables of a store, and every question that changes nothing."""
 
     def __init__(
         self,
-        data: DataFile,
-        sessions: SessionsFile,
+        data: Data,
+        sessions: Sessions,
         clock: StoreClock,
         *,
         url: str,
         store_id: str,
     ) -> None:
-        """Put the two files together.
+        """Put the tables together.
 
         Args:
-            data: the data file.
-            sessions: the sessions file.
+            data: tasks, ledger and effects.
+            sessions: the sessions.
             clock: the store's clock, the same as theirs.
             url: how the store was named.
-            store_id: the data file's own name.
+            store_id: the store's own name.
         """
         self.data = data
         self.sessions = sessions
@@ -71,12 +70,8 @@ class Reading:
         return [task_of(row) for row in self.data.rows("tasks", wanted)]
 
     def events(self, after_seq: int = 0, limit: int = TAIL_PAGE) -> list[Event]:
-        """The tail: events in the order in which they were committed.
-
-        One writer at a time commits here, so the order of ``seq`` is the order of commits and
-        nothing ever appears behind a reader.
-        """
-        return [event_from_row(tuple(row)) for row in self.data.rows("tail", (after_seq, limit))]
+        """The tail: events in an order that nothing is ever inserted into behind a reader."""
+        return [event_from_row(tuple(row)) for row in self.data.tail(after_seq, limit)]
 
     def chain(self, chain: str) -> list[Event]:
         """One chain from its beginning."""

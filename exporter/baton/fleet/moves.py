@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,33 +14,9 @@ from baton.domain.words import (
     TakeoverReason,
     TaskState,
 )
-from baton.fleet.model import Claim, LeaseKey, Session, Task
-from baton.fleet.sqlite_write import Write
-
-
-def task_of(row: sqlite3.Row) -> Task:
-    """A row of ``baton_task``."""
-    return Task(
-        task_id=row["task_id"],
-        pool=row["pool"],
-        graph=row["graph"],
-        state=TaskState(row["state"]),
-        external=bool(row["external"]),
-        epoch=row["epoch"],
-        session_id=row["session_id"],
-        worker_id=row["worker_id"],
-        run_id=row["run_id"],
-        input=None if row["input"] is None else (row["input_type"], row["input"]),
-        input_digest=row["input_digest"],
-        submitted_at=row["submitted_at"],
-        ready_at=row["ready_at"],
-        claimed_at=row["claimed_at"],
-        ended_at=row["ended_at"],
-        fruitless=row["fruitless"],
-        deadline_us=row["deadline_us"],
-        vacated_reason=row["vacated_reason"],
-        error=row["error"],
-    )
+from baton.fleet.model import Claim, LeaseKey, Row, Session, Task
+from baton.fleet.rows import task_of
+from baton.fleet.write import Write
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +58,7 @@ class Progress(NamedTuple):
         return 0 if self.durable else task.fruitless + (reason in FRUITLESS_REASONS)
 
 
-def progress_of(write: Write, row: sqlite3.Row) -> Progress:
+def progress_of(write: Write, row: Row) -> Progress:
     """How far the holder of an active task has come."""
     chain = task_chain(row["task_id"])
     # Loading the state or recognising an old effect shows life, but brings the run no further.
@@ -96,7 +71,7 @@ def progress_of(write: Write, row: sqlite3.Row) -> Progress:
     )
 
 
-def cause_of(write: Write, row: sqlite3.Row, task: Task, holder: Session | None) -> Cause | None:
+def cause_of(write: Write, row: Row, task: Task, holder: Session | None) -> Cause | None:
     """Why this task needs a takeover; None for a run that has not begun, or one that is well.
 
     Args:
@@ -125,7 +100,7 @@ def cause_of(write: Write, row: sqlite3.Row, task: Task, holder: Session | None)
     return None
 
 
-def _vacated(row: sqlite3.Row) -> Cause | None:
+def _vacated(row: Row) -> Cause | None:
     if row["vacated_reason"] is None:
         return None
     return Cause(
@@ -184,7 +159,7 @@ def record_loss(write: Write, session: Session) -> None:
 
 def claim(
     write: Write,
-    row: sqlite3.Row,
+    row: Row,
     cause: Cause | None,
     *,
     session_id: str,
@@ -277,7 +252,7 @@ def quarantine(write: Write, task: Task, cause: Cause | None, fruitless: int) ->
 
 def vacate(
     write: Write,
-    row: sqlite3.Row,
+    row: Row,
     type_: EventType,
     reason: TakeoverReason,
     data: dict[str, Any] | None = None,

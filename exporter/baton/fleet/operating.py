@@ -1,8 +1,7 @@
-"""What an operator may do to a task of a SQLite store; each act is an event of the ledger."""
+"""What an operator may do to a task; each act is an event of the ledger."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,10 +9,10 @@ from baton.domain.ledger import task_chain
 from baton.domain.transitions import OPERATOR_ACTIONS
 from baton.domain.words import EventType, TakeoverReason, TaskState
 from baton.errors import BadInput, IllegalTransition, UnknownTask
-from baton.fleet import sqlite_moves as moves
-from baton.fleet.model import Typed
-from baton.fleet.sqlite_reading import Reading
-from baton.fleet.sqlite_write import Write
+from baton.fleet import moves
+from baton.fleet.model import Row, Typed
+from baton.fleet.reading import Reading
+from baton.fleet.write import Write
 
 
 class Operating(Reading):
@@ -49,7 +48,7 @@ class Operating(Reading):
     def _reopen(
         self,
         write: Write,
-        row: sqlite3.Row,
+        row: Row,
         type_: EventType,
         data: dict[str, Any],
         value: Typed | None,
@@ -109,7 +108,7 @@ class Operating(Reading):
                 "witness_position": position,
             }
             for task_id in before:
-                row = write.one("task", (task_id,))
+                row = write.task(task_id)
                 self._append_operator(write, row, EventType.OPERATOR_ACTION, data)
         self.sessions.accept_restore(self.store_id, self.data.position)
         return len(before)
@@ -117,7 +116,7 @@ class Operating(Reading):
     @staticmethod
     def _append_operator(
         write: Write,
-        row: sqlite3.Row,
+        row: Row,
         type_: EventType,
         data: dict[str, Any],
         *,
@@ -135,14 +134,14 @@ class Operating(Reading):
         )
 
 
-def _existing(write: Write, task_id: str) -> sqlite3.Row:
-    row: sqlite3.Row | None = write.one("task", (task_id,))
+def _existing(write: Write, task_id: str) -> Row:
+    row: Row | None = write.task(task_id)
     if row is None:
         raise UnknownTask(task_id=task_id)
     return row
 
 
-def _legal(row: sqlite3.Row, verb: str, states: Iterable[TaskState]) -> None:
+def _legal(row: Row, verb: str, states: Iterable[TaskState]) -> None:
     if row["state"] not in {state.value for state in states}:
         raise IllegalTransition(
             task_id=row["task_id"],

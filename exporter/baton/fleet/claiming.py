@@ -1,19 +1,19 @@
-"""Claiming tasks in a SQLite store: what was left behind first, then what waits."""
+"""Claiming tasks: what was left behind first, then what waits."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
+from contextlib import suppress
 
 from baton.domain.ledger import event_from_row, session_chain
 from baton.domain.words import Evidence, TaskState
-from baton.errors import LeaseLost
-from baton.fleet import sqlite_moves as moves
-from baton.fleet.model import Claim, ClaimRequest, Claims, Loss, Session, SessionSpec, Task
+from baton.errors import LeaseLost, StoreError
+from baton.fleet import moves
+from baton.fleet.model import Claim, ClaimRequest, Claims, Loss, Row, Session, SessionSpec, Task
+from baton.fleet.operating import Operating
 from baton.fleet.points import Point, reach
-from baton.fleet.sqlite_moves import task_of
-from baton.fleet.sqlite_operator import Operating
-from baton.fleet.sqlite_write import Write
+from baton.fleet.rows import task_of
+from baton.fleet.write import Write
 
 
 class Claiming(Operating):
@@ -44,15 +44,16 @@ class Claiming(Operating):
         with self.data.write() as write:
             # Inside the transaction, so that whoever settles our own loss has either done so
             # before, and we see it, or comes after, and sees what we took.
-            own = self.sessions.get(request.session_id)
-            if own is None or not own.live:
+            if not self.sessions.may_claim(write, request.session_id):
                 raise LeaseLost("", 0, "stopped")
             for session in ended.values():
                 moves.record_loss(write, session)
-            claims = _claim_each(write, request, candidates, ended)
+            write.outcome = claims = _claim_each(write, request, candidates, ended)
         for claim in claims.won:
             reach(Point.CLAIM_AFTER, claim.task_id)
-        self._settle(ended.values())
+        # What is won is won; whoever claims next can settle as well.
+        with suppress(StoreError):
+            self._settle(ended.values())
         return claims
 
     def _known(self, session_id: str) -> Session:
@@ -73,9 +74,9 @@ class Claiming(Operating):
 
     def _candidates(self, request: ClaimRequest, ended: Iterable[str]) -> list[Task]:
         """What there is to claim, as it looks before the transaction; each is looked at again."""
-        held: list[sqlite3.Row] = []
-        stalled: list[sqlite3.Row] = []
-        pending: list[sqlite3.Row] = []
+        held: list[Row] = []
+        stalled: list[Row] = []
+        pending: list[Row] = []
         with self.data.read() as cursor:
             for session_id in ended:
                 held += cursor.execute(self.data.sql["held"], (session_id,)).fetchall()
@@ -104,9 +105,10 @@ class Claiming(Operating):
         """Put aside the ended sessions that have nothing left for workers to claim."""
         for session in ended:
             with self.data.write() as write:
+                at_rest = self.sessions.at_rest(write, session.spec.session_id)
                 rows = write.all("held", (session.spec.session_id,))
                 moves.record_loss(write, session)
-            if all(row["external"] for row in rows):
+            if at_rest and all(row["external"] for row in rows):
                 self.sessions.settle(session.spec.session_id)
 
 
@@ -135,7 +137,9 @@ def _claim_each(
     aside: list[str] = []
     alone_waiting = False
     for found in candidates:
-        row = write.one("task", (found.task_id,))
+        row = write.free_task(found.task_id)
+        if row is None:
+            continue
         task = task_of(row)
         if (task.epoch, task.state) != (found.epoch, found.state):
             continue

@@ -1,0 +1,294 @@
+"""Evidence of death from the server itself: a session's connection holds a lock for life.
+
+Each session takes an advisory lock on a connection that does nothing else. When its process ends,
+the kernel closes the connection, the server drops the lock, and whoever looks at ``pg_locks`` sees
+it gone. One worker looks many times a second: the one that holds the watcher's own lock. The
+others try for that lock a few times a second, so a watcher that dies is replaced at once.
+
+A lock that is gone is evidence only if it was there before, for the whole time that we could
+see: a restart of the server drops every lock, and what cut our own connection may have cut those
+of our peers. After either, a peer that has not been seen again is left to its silence for a TTL.
+A wrong guess is safe: the fence decides who may write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from baton.domain.words import Evidence
+from baton.errors import BatonError, ConnectionCut
+from baton.fleet.evidence import OnGone
+from baton.fleet.model import Session
+from baton.fleet.postgres_connect import Listener, Pool, plain_errors
+
+_log = logging.getLogger(__name__)
+
+#: How often the elected watcher looks at the locks, in seconds.
+LOOK_EVERY_SECONDS = 0.02
+
+#: How often the others try to become the watcher, and a cut connection is tried anew, in seconds.
+TRY_EVERY_SECONDS = 0.2
+
+#: What the store notifies of: tasks that wait, sessions that are lost.
+_CHANNEL = "baton_wake"
+
+_LOCKS = """
+SELECT baton_now(), array_agg(classid::bigint << 32 | objid::bigint) FROM pg_locks
+WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+_AGES = """
+SELECT baton_now(), (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint
+"""
+
+
+def _key(name: str) -> int:
+    """An advisory lock's key; the two highest bits are left to the marks of the tail."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) >> 2
+
+
+@dataclass(slots=True)
+class _Peer:
+    """One session under watch.
+
+    Attributes:
+        seen: its lock was held at a look over the connection that is ours now.
+    """
+
+    session_id: str
+    key: int
+    started_at: int
+    ttl_us: int
+    seen: bool = False
+
+
+@dataclass(slots=True)
+class _Lookout:
+    """The connection that looks.
+
+    Attributes:
+        since_us: store time at which it was made.
+        trusted_us: of sessions that registered later, a lock that is not there is evidence.
+        elected: whether it holds the watcher's lock.
+    """
+
+    connection: Any
+    since_us: int
+    trusted_us: int
+    elected: bool = False
+
+
+class ConnectionEvidence:
+    """One worker's lock, its ear for notifications, and its part in the watch."""
+
+    def __init__(
+        self, pool: Pool, store_id: str, on_gone: OnGone, on_wake: Callable[[], None]
+    ) -> None:
+        """Prepare; the thread starts with the first session.
+
+        Args:
+            pool: makes the two connections, which stay this object's own.
+            store_id: whose watcher is to be elected.
+            on_gone: called once for each peer that is gone.
+            on_wake: called when there may be something to claim.
+        """
+        self._pool = pool
+        self._watcher_key = _key(f"watcher/{store_id}")
+        self._on_gone = on_gone
+        self._on_wake = on_wake
+        self._lock = threading.Condition()
+        self._wanted: str | None = None
+        self._held: str | None = None
+        self._peers: dict[str, _Peer] = {}
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        self._wake, self._waker = socket.socketpair()
+        # From here on, the thread's own.
+        self._listener: Listener | None = None
+        self._lookout: _Lookout | None = None
+        self._made_before = False
+        self._away = False
+        self._tried_at = float("-inf")
+
+    def hold(self, session_id: str) -> tuple[Path, int] | None:
+        """Take the lock of this session, and let go of the one before it.
+
+        Raises:
+            ConnectionCut: the server does not answer.
+        """
+        with self._lock:
+            self._wanted = session_id
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="baton-connection", daemon=True
+                )
+                self._thread.start()
+            self._stir()
+            taken = self._lock.wait_for(lambda: self._held == session_id, self._pool.call_seconds)
+        if not taken:
+            raise ConnectionCut(url=self._pool.url, detail="no lock for a session could be taken")
+        return None
+
+    def watch(self, session: Session) -> None:
+        """Begin to watch a peer."""
+        spec = session.spec
+        with self._lock:
+            self._peers.setdefault(
+                spec.session_id,
+                _Peer(
+                    spec.session_id,
+                    _key(f"session/{spec.session_id}"),
+                    session.started_at,
+                    spec.ttl_us,
+                ),
+            )
+
+    def forget(self, session_id: str) -> None:
+        """Stop watching a peer."""
+        with self._lock:
+            self._peers.pop(session_id, None)
+
+    def close(self) -> None:
+        """Watch nobody, and let go of the lock."""
+        with self._lock:
+            self._closed = True
+            self._peers.clear()
+            self._stir()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+        self._wake.close()
+        self._waker.close()
+
+    @property
+    def elected(self) -> bool:
+        """Whether this is the one that looks many times a second."""
+        lookout = self._lookout
+        return lookout is not None and lookout.elected
+
+    def _stir(self) -> None:
+        with suppress(OSError):
+            self._waker.send(b".")
+
+    # From here on: the thread.
+
+    def _run(self) -> None:
+        try:
+            while not self._closed:
+                elected = self.elected
+                self._guarded(lambda: self._stay(LOOK_EVERY_SECONDS), self._drop_listener)
+                if elected or time.monotonic() - self._tried_at >= TRY_EVERY_SECONDS:
+                    self._tried_at = time.monotonic()
+                    self._guarded(self._look, self._drop_lookout)
+        finally:
+            self._drop_listener()
+            self._drop_lookout()
+
+    def _guarded(self, do: Callable[[], None], drop: Callable[[], None]) -> None:
+        try:
+            do()
+        except BatonError as error:
+            if not (self._closed or self._away):
+                _log.warning("no evidence of deaths until the store answers: %s", error)
+            self._away = True
+            drop()
+            threading.Event().wait(TRY_EVERY_SECONDS)
+        else:
+            self._away = False
+
+    def _stay(self, seconds: float) -> None:
+        """Keep the session's lock, and hear what is notified."""
+        if self._listener is None:
+            self._listener = Listener(self._pool.connect(), self._pool.url, _CHANNEL)
+        if self._held != self._wanted:
+            self._change_lock(self._listener.connection)
+        if self._listener.wait(self._wake, seconds):
+            self._on_wake()
+
+    def _change_lock(self, connection: Any) -> None:
+        wanted = self._wanted
+        with plain_errors(self._pool.url):
+            connection.execute("SELECT pg_advisory_unlock_all()")
+            # Not a wait: a connection of ours that the server still believes in may hold it.
+            taken = connection.execute(
+                "SELECT pg_try_advisory_lock(%s)", (_key(f"session/{wanted}"),)
+            ).fetchone()[0]
+        if taken:
+            with self._lock:
+                self._held = wanted
+                self._lock.notify_all()
+
+    def _drop_listener(self) -> None:
+        listener, self._listener = self._listener, None
+        self._held = None
+        if listener is not None:
+            listener.connection.close()
+
+    def _look(self) -> None:
+        """Try to become the watcher, and look at the locks if there is anything to learn."""
+        with self._lock:
+            peers = tuple(self._peers.values())
+        lookout = self._lookout or self._connect()
+        with plain_errors(self._pool.url):
+            if not lookout.elected:
+                lookout.elected = lookout.connection.execute(
+                    "SELECT pg_try_advisory_lock(%s)", (self._watcher_key,)
+                ).fetchone()[0]
+            if not peers or (not lookout.elected and all(peer.seen for peer in peers)):
+                return
+            now_us, keys = lookout.connection.execute(_LOCKS).fetchone()
+        held = set(keys or ())
+        for peer in peers:
+            if peer.key in held:
+                peer.seen = True
+            elif lookout.elected and self._is_evidence(peer, lookout, now_us):
+                self._gone(peer)
+
+    @staticmethod
+    def _is_evidence(peer: _Peer, lookout: _Lookout, now_us: int) -> bool:
+        return (
+            peer.seen
+            or peer.started_at > lookout.trusted_us
+            or now_us > lookout.since_us + peer.ttl_us
+        )
+
+    def _connect(self) -> _Lookout:
+        connection: Any = self._pool.connect()
+        with plain_errors(self._pool.url):
+            now_us, server_us = connection.execute(_AGES).fetchone()
+        # A first connection has not been cut: then only a restart of the server can have dropped
+        # the lock of a living session.
+        trusted_us = now_us if self._made_before else server_us
+        self._made_before = True
+        self._lookout = _Lookout(connection, now_us, trusted_us)
+        return self._lookout
+
+    def _drop_lookout(self) -> None:
+        lookout, self._lookout = self._lookout, None
+        with self._lock:
+            for peer in self._peers.values():
+                peer.seen = False
+        if lookout is not None:
+            lookout.connection.close()
+
+    def _gone(self, peer: _Peer) -> None:
+        at_ns = time.monotonic_ns()
+        with self._lock:
+            if self._peers.pop(peer.session_id, None) is None:
+                return
+        try:
+            self._on_gone(peer.session_id, Evidence.CONNECTION, peer.seen, at_ns)
+        except BatonError:
+            # The store went away under our hands: look again when it is back.
+            with self._lock:
+                self._peers.setdefault(peer.session_id, peer)
+            raise

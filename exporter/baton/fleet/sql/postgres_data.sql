@@ -1,0 +1,180 @@
+-- store_time: the clock of this store
+SELECT baton_now()
+
+-- fence: the time and the chain's head; refused with BT001 unless the lease is the task's own
+SELECT at, n, hash FROM baton_fence_head(%s, %s, %s)
+
+-- own_chain: a session's chain has one writer at a time
+SELECT baton_own_chain(%s)
+
+-- chain_head: the last event of a chain
+SELECT n, hash, at FROM baton_event WHERE chain = %s ORDER BY n DESC LIMIT 1
+
+-- last_work: a task's last durable work, or the claim if there was none since
+SELECT type, at FROM baton_event
+WHERE chain = %s AND type IN ('claimed', 'step', 'effect') ORDER BY n DESC LIMIT 1
+
+-- session_worker: whose session a chain belongs to
+SELECT worker_id FROM baton_event WHERE chain = %s ORDER BY n LIMIT 1
+
+-- append: append to a chain; returns the place in the tail
+SELECT baton_append(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+
+-- put: a super-step, whole
+SELECT baton_put(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb,
+    %s::text[], %b::bytea[], %s::text[], %b::bytea[])
+
+-- write: pending writes without their checkpoint
+SELECT baton_write(%s, %s, %s, %s, %s, %s::text[], %b::bytea[])
+
+-- insert_task: a task is accepted, unless there is one of that name
+INSERT INTO baton_task (
+    task_id, pool, graph, state, external, run_id, input_type, input, input_digest,
+    submitted_at, ready_at
+) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (task_id) DO NOTHING
+
+-- task: one task
+SELECT * FROM baton_task WHERE task_id = %s
+
+-- task_locked: one task, and nobody else changes it until this transaction ends
+SELECT * FROM baton_task WHERE task_id = %s FOR UPDATE
+
+-- task_free: one task, unless somebody else is at it
+SELECT * FROM baton_task WHERE task_id = %s FOR UPDATE SKIP LOCKED
+
+-- tasks: a page of tasks, newest first
+SELECT * FROM baton_task
+WHERE (%(state)s::text IS NULL OR state = %(state)s) AND (%(pool)s::text IS NULL OR pool = %(pool)s)
+ORDER BY submitted_at DESC, task_id LIMIT %(limit)s
+
+-- pending: the oldest tasks that wait for a worker of this pool and graph
+SELECT * FROM baton_task
+WHERE state = 'pending' AND external = 0 AND pool = %(pool)s AND graph = %(graph)s
+    AND ready_at <= %(now)s
+    AND (avoid_session IS DISTINCT FROM %(session)s OR ready_at + %(avoid_us)s <= %(now)s)
+ORDER BY ready_at, place LIMIT %(limit)s
+
+-- held: the tasks a session holds
+SELECT * FROM baton_task WHERE state = 'active' AND session_id = %s ORDER BY place
+
+-- held_locked: the same, and nobody else changes them until this transaction ends
+SELECT * FROM baton_task WHERE state = 'active' AND session_id = %s ORDER BY place FOR UPDATE
+
+-- holders: the sessions that hold tasks
+SELECT DISTINCT session_id FROM baton_task WHERE state = 'active'
+
+-- stalled: active tasks with a progress deadline, held by others
+SELECT * FROM baton_task
+WHERE state = 'active' AND deadline_us IS NOT NULL AND external = 0
+    AND pool = %(pool)s AND graph = %(graph)s AND session_id <> %(session)s
+ORDER BY place
+
+-- claim: a new epoch for a new holder
+UPDATE baton_task SET
+    state = 'active', epoch = epoch + 1, session_id = %(session)s, worker_id = %(worker)s,
+    claimed_at = %(at)s, run_id = %(run)s, ended_at = NULL, fruitless = %(fruitless)s,
+    deadline_us = %(deadline)s, vacated_reason = NULL, vacated_at = NULL, vacated_session = NULL,
+    vacated_worker = NULL, vacated_epoch = NULL, avoid_session = NULL, error = NULL
+WHERE task_id = %(task)s
+
+-- quarantine: nobody takes this task again until an operator says so
+UPDATE baton_task SET
+    state = 'quarantined', epoch = epoch + 1, session_id = NULL, worker_id = NULL,
+    ended_at = %(at)s, fruitless = %(fruitless)s
+WHERE task_id = %(task)s
+
+-- vacate: the holder leaves the run unfinished, for another to continue
+UPDATE baton_task SET
+    state = 'pending', vacated_session = session_id, vacated_worker = worker_id,
+    vacated_epoch = epoch, avoid_session = %(avoid)s, session_id = NULL, worker_id = NULL,
+    ready_at = %(at)s, vacated_at = %(at)s, vacated_reason = %(reason)s,
+    epoch = epoch + %(raise_by)s, fruitless = %(fruitless)s
+WHERE task_id = %(task)s
+
+-- finish: the run is over
+UPDATE baton_task SET
+    state = %(state)s, session_id = NULL, worker_id = NULL, ended_at = %(at)s, error = %(error)s
+WHERE task_id = %(task)s
+
+-- reopen: a new run of a task that stands still, which nobody has left unfinished
+UPDATE baton_task SET
+    state = 'pending', run_id = %(run)s, ready_at = %(at)s, ended_at = NULL, fruitless = 0,
+    resume_type = %(resume_type)s, resume = %(resume)s, vacated_reason = NULL, vacated_at = NULL,
+    vacated_session = NULL, vacated_worker = NULL, vacated_epoch = NULL, avoid_session = NULL,
+    error = NULL
+WHERE task_id = %(task)s
+
+-- cancel: an operator ends the task; the epoch rises so that its holder is refused
+UPDATE baton_task SET
+    state = 'failed', epoch = epoch + 1, session_id = NULL, worker_id = NULL, ended_at = %(at)s,
+    error = %(error)s
+WHERE task_id = %(task)s
+
+-- raise_epochs: after a restore no writer of the lost time may be believed
+UPDATE baton_task SET
+    epoch = greatest(epoch, %(above)s) + 1,
+    vacated_session = CASE state WHEN 'active' THEN session_id ELSE vacated_session END,
+    vacated_worker = CASE state WHEN 'active' THEN worker_id ELSE vacated_worker END,
+    vacated_epoch = CASE state WHEN 'active' THEN epoch ELSE vacated_epoch END,
+    vacated_reason = CASE state WHEN 'active' THEN 'operator' ELSE vacated_reason END,
+    vacated_at = CASE state WHEN 'active' THEN %(at)s ELSE vacated_at END,
+    ready_at = CASE state WHEN 'active' THEN %(at)s ELSE ready_at END,
+    session_id = NULL, worker_id = NULL,
+    state = CASE state WHEN 'active' THEN 'pending' ELSE state END
+
+-- all_task_ids: every task with its run and epoch
+SELECT task_id, run_id, epoch FROM baton_task ORDER BY task_id FOR UPDATE
+
+-- effect: the recorded result of an effect
+SELECT result_type, result FROM baton_effect WHERE effect_key = %s
+
+-- insert_effect: record a result, once
+INSERT INTO baton_effect (
+    effect_key, task_id, epoch, session_id, recorded_at, result_type, result
+) VALUES (%s, %s, %s, %s, %s, %s, %s)
+
+-- tail: events in the order of their numbers, as far as nothing can come between them any more
+SELECT * FROM baton_tail(%s, %s)
+
+-- chain: one chain from its beginning
+SELECT * FROM baton_event WHERE chain = %s ORDER BY n
+
+-- position: how far the ledger goes
+SELECT coalesce(max(seq), 0) FROM baton_event
+
+-- counts: tasks by pool, graph and state
+SELECT pool, graph, state, sum(tasks)::bigint FROM baton_task_count
+GROUP BY pool, graph, state HAVING sum(tasks) > 0
+
+-- leases: how many tasks each session holds
+SELECT session_id, pool, count(*), external FROM baton_task
+WHERE state = 'active' GROUP BY session_id, pool, external
+
+-- oldest_pending: since when the oldest task of each pool waits
+SELECT pool, min(ready_at) FROM baton_task
+WHERE state = 'pending' AND external = 0 GROUP BY pool
+
+-- vacated: runs that wait for somebody to continue them
+SELECT pool, count(*), min(vacated_at) FROM baton_task
+WHERE state = 'pending' AND external = 0 AND vacated_at IS NOT NULL GROUP BY pool
+
+-- delete_checkpoints: forget the checkpoints of a task
+DELETE FROM checkpoints WHERE thread_id = %s
+
+-- delete_channels: forget what their channels held
+DELETE FROM checkpoint_blobs WHERE thread_id = %s
+
+-- delete_writes: forget the pending writes of a task
+DELETE FROM checkpoint_writes WHERE thread_id = %s
+
+-- session_told: how far a session's chain has told its life
+SELECT type FROM baton_event
+WHERE chain = %s
+    AND type IN ('session_started', 'session_draining', 'session_stopped', 'session_lost')
+ORDER BY n DESC LIMIT 1
+
+-- begin: a transaction, its time, and the number by which its outcome can be asked for
+BEGIN; SELECT baton_now(), pg_current_xact_id()::text
+
+-- outcome: what became of a transaction
+SELECT pg_xact_status(%s::text::xid8)

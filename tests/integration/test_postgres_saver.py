@@ -1,0 +1,180 @@
+"""The fenced saver on PostgreSQL: one transaction for a super-step, in the stock saver's rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import psycopg
+import pytest
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.postgres import PostgresSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Send, interrupt
+from tests.support.house import House, assert_ledger_holds
+from tests.support.postgres import PostgresServer, open_here
+from tests.support.runs import Graph, Runs, State, in_a_row, runs_on, says, side_by_side
+
+import baton
+from baton.domain.ledger import task_chain
+from baton.errors import LeaseLost, LeaseRequired
+from baton.fleet.store import new_id
+
+
+@pytest.fixture
+def runs(database: str) -> Iterator[Runs]:
+    """Graphs on PostgreSQL; parked writes wait for whatever comes next."""
+    with closing(open_here(database)) as store:
+        house = House(store, store.clock, new_id)
+        with runs_on(house) as runs:
+            yield runs
+        assert_ledger_holds(house.events())
+
+
+@pytest.fixture
+def past(database: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection past the store."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        yield connection
+
+
+def test_a_super_step_is_one_transaction(runs: Runs, past: psycopg.Connection[Any]) -> None:
+    """Its checkpoint, its channels, its event, and the pending writes that it follows from."""
+    names = [f"n{number}" for number in range(5)]
+    graph = in_a_row(**{name: says(name) for name in names})
+    lease = runs.lease()
+    graph.compile(checkpointer=runs.saver).invoke({"seen": []}, lease.config, durability="sync")
+    rows = past.execute(
+        "SELECT c.xmin::text = e.xmin::text, (SELECT array_agg(DISTINCT w.xmin::text)"
+        " FROM checkpoint_writes AS w WHERE w.checkpoint_id = c.parent_checkpoint_id)"
+        " <@ ARRAY[c.xmin::text] FROM checkpoints AS c JOIN baton_event AS e"
+        " ON e.step_id = c.checkpoint_id AND e.type = 'step' ORDER BY c.checkpoint_id"
+    ).fetchall()
+    assert rows[0] == (True, None)
+    assert rows[1:] == [(True, True)] * 6
+
+
+def fan_out() -> Graph:
+    """A graph whose second step is as wide as its input."""
+    graph: Graph = StateGraph(State)
+    graph.add_node("begin", lambda _: {})
+    graph.add_node("work", lambda state: {"seen": [f"worked on {state['item']}"]})
+    graph.add_edge(START, "begin")
+    graph.add_conditional_edges(
+        "begin", lambda state: [Send("work", {"item": item}) for item in state["seen"]], ["work"]
+    )
+    graph.add_edge("work", END)
+    return graph
+
+
+def nested() -> Graph:
+    """A graph with a graph inside, whose own checkpoints are kept."""
+    inner = in_a_row(inner_a=says("inner a"), inner_b=says("inner b")).compile(checkpointer=True)
+    return in_a_row(before=says("before"), inner=inner, after=says("after"))
+
+
+def asking() -> Graph:
+    """A graph that stops at a question in the middle of a step."""
+    return side_by_side(one=says("one"), ask=lambda _: {"seen": [interrupt("?")]})
+
+
+def rows_of(connection: psycopg.Connection[Any]) -> list[Any]:
+    """What LangGraph's tables hold, without what differs from run to run."""
+    found: list[Any] = []
+    steps: dict[str | None, int] = {}
+    for ns, step_id, parent, body, metadata in connection.execute(
+        "SELECT checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata"
+        " FROM checkpoints ORDER BY checkpoint_id"
+    ):
+        steps[step_id] = metadata["step"]
+        name = ns.partition(":")[0]
+        inline = json.dumps(body["channel_values"], sort_keys=True).replace(ns, name)
+        about = (metadata["source"], steps.get(parent), sorted(body["channel_versions"]))
+        found.append(("checkpoint", name, metadata["step"], *about, inline))
+    for step_id, path, idx, channel, type_, blob in connection.execute(
+        "SELECT checkpoint_id, task_path, idx, channel, type, blob FROM checkpoint_writes"
+    ):
+        # An interrupt carries an id of its own.
+        kept = None if channel == "__interrupt__" else bytes(blob)
+        found.append(("write", steps[step_id], path, idx, channel, type_, kept))
+    for ns, channel, version, type_, blob in connection.execute(
+        "SELECT checkpoint_ns, channel, split_part(version, '.', 1)::int, type, blob"
+        " FROM checkpoint_blobs"
+    ):
+        kept = None if blob is None or channel == "__interrupt__" else bytes(blob)
+        found.append(("channel", ns.partition(":")[0], channel, version, type_, kept))
+    return sorted(found, key=repr)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: in_a_row(a=says("a"), b=says("b")), fan_out, nested, asking],
+    ids=["row", "fan_out", "nested", "asking"],
+)
+def test_the_rows_are_those_of_the_stock_saver(
+    runs: Runs,
+    past: psycopg.Connection[Any],
+    postgres: PostgresServer,
+    make: Callable[[], Graph],
+) -> None:
+    """Whatever the graph: one after another, wide, nested, or waiting for an answer."""
+    value: Any = {"seen": ["x", "y", "z"]}
+    lease = runs.lease()
+    ours = make().compile(checkpointer=runs.saver).invoke(value, lease.config, durability="sync")
+    runs.house.store.data.flush()
+    with postgres.empty_database() as url, PostgresSaver.from_conn_string(url) as saver:
+        saver.setup()
+        config: RunnableConfig = {"configurable": {"thread_id": "t-1"}}
+        theirs = make().compile(checkpointer=saver).invoke(value, config, durability="sync")
+        assert ours["seen"] == theirs["seen"]
+        with psycopg.connect(url) as connection:
+            assert rows_of(past) == rows_of(connection)
+
+
+def test_a_refused_super_step_leaves_nothing_behind(
+    runs: Runs, past: psycopg.Connection[Any]
+) -> None:
+    """Neither a checkpoint nor a channel nor a pending write nor an event."""
+
+    def taken_over(state: State) -> State:
+        del state
+        runs.supersede(lease)
+        return {"seen": ["too late"]}
+
+    lease = runs.lease()
+    graph = in_a_row(before=says("before"), taken_over=taken_over)
+    with pytest.raises(LeaseLost):
+        graph.compile(checkpointer=runs.saver).invoke({"seen": []}, lease.config, durability="sync")
+    types = runs.house.types("task:t-1")
+    assert types == ["submitted", "claimed", *["step"] * 3, "claimed"]
+    tables = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
+    late = [
+        past.execute(
+            f"SELECT count(*) FROM {table} WHERE xmin::text::bigint >= ("  # noqa: S608
+            "SELECT max(xmin::text::bigint) FROM baton_event WHERE type = 'claimed')"
+        ).fetchone()
+        for table in tables
+    ]
+    assert late == [(0,)] * 3
+    assert runs.house.last(f"session:{lease.claim.key.session_id}").type == "write_refused"
+
+
+def test_a_thread_is_pruned_by_its_holder_only(database: str) -> None:
+    """The latest checkpoint stays, and the run goes on from it; the ledger is not touched."""
+    with baton.open(database) as fleet:
+        graph = fleet.attach(in_a_row(a=says("a"), b=says("b")))
+        config: RunnableConfig = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+        with fleet.lease("t") as lease:
+            graph.invoke({"seen": []}, lease.config, durability="sync")
+            before = fleet.store.chain(task_chain("t"))
+            assert len(list(fleet.saver().list(config))) == 4
+            fleet.saver().prune(["t"])
+            (kept,) = fleet.saver().list(config)
+            assert kept.checkpoint["channel_values"]["seen"] == ["a", "b"]
+            assert fleet.store.chain(task_chain("t")) == before
+        with pytest.raises(LeaseRequired):
+            fleet.saver().prune(["t"])
+        with pytest.raises(TypeError, match="a sequence of thread ids"):
+            fleet.saver().prune("t")
