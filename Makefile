@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer, git and make; each target sets up .venv by itself, once.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs bench
+.PHONY: help demo test lint format docs record bench
 
 # .venv/bin comes first, as tools/prometheus.sh may have put prometheus and promtool there.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -8,7 +8,7 @@ PYTHON_IN_VENV := .venv/bin/python
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "ARGS='...' hands options on to demo, test and bench."
+	@echo "ARGS='...' hands options on to demo, test, record and bench."
 
 demo: ## watch a small fleet lose workers and lose nothing else
 	@sh tools/setup.sh demo
@@ -19,22 +19,27 @@ test: lint ## everything a release must pass: lint, types, all tests
 	@sh tools/prometheus.sh || true
 	$(PYTHON_IN_VENV) -m pytest -n 2 $(ARGS)
 
-lint: ## style, format and types
+lint: ## style, format, types, and whether what is rendered has drifted
 	@sh tools/setup.sh dev
 	$(PYTHON_IN_VENV) -m ruff check
 	$(PYTHON_IN_VENV) -m ruff format --check
 	$(PYTHON_IN_VENV) -m mypy
+	.venv/bin/baton render --check
 
 format: ## put the code into the house format
 	@sh tools/setup.sh dev
 	$(PYTHON_IN_VENV) -m ruff check --fix
 	$(PYTHON_IN_VENV) -m ruff format
 
-docs: ## write the pages that are rendered from code and data
+docs: ## write what is rendered from code and data: pages, alert rules, dashboards
 	@sh tools/setup.sh dev
-	$(PYTHON_IN_VENV) tools/render_docs.py
+	.venv/bin/baton render
 	$(PYTHON_IN_VENV) tools/render_charter.py
 	$(PYTHON_IN_VENV) tools/render_diagnostics.py
+
+record: ## record what the exporter serves during real kills, for the tests of the alerts
+	@sh tools/setup.sh dev
+	$(PYTHON_IN_VENV) tools/record.py $(ARGS)
 
 bench: ## measure what leases, takeovers and scrapes cost on this machine
 	@sh tools/setup.sh dev

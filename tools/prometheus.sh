@@ -1,17 +1,25 @@
 #!/bin/sh
-# Sees to it that `prometheus` and `promtool` can be run; silent when they can: `sh tools/prometheus.sh`.
+# Sees to it that Prometheus and Alertmanager can be run, each with its tool; silent when they can:
+# `sh tools/prometheus.sh`.
 #
-# Those on PATH come first. Else Debian's or Ubuntu's package is unpacked into .venv/prometheus,
-# without installing it: that needs no root, leaves the system as it was, and starts no service
-# (the package's own scripts would). Its web pages are looked for under /usr/share and so are
-# missing; its API is whole. Else, on Linux, two wrappers in .venv/bin run the official image.
+# Those on PATH come first. Else Debian's or Ubuntu's packages are unpacked into .venv/prometheus,
+# without installing them: that needs no root, leaves the system as it was, and starts no service
+# (the packages' own scripts would). Their web pages are looked for under /usr/share and so are
+# missing; their API is whole. Else, on Linux, wrappers in .venv/bin run the official images.
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
-image=prom/prometheus:v3.5.0
+prometheus_image=prom/prometheus:v3.5.0
+alertmanager_image=prom/alertmanager:v0.28.1
 
-both_run() {
-    prometheus --version >/dev/null 2>&1 && promtool --version >/dev/null 2>&1
+runs() {
+    "$1" --version >/dev/null 2>&1
+}
+
+# Debian calls the server prometheus-alertmanager.
+all_run() {
+    runs prometheus && runs promtool && runs amtool &&
+        { runs alertmanager || runs prometheus-alertmanager; }
 }
 
 # Downloads packages into $part, with apt lists of our own where the system's are missing or stale.
@@ -21,14 +29,15 @@ download() {
 
 from_apt() {
     command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
-    echo "set-up: unpacking the system's Prometheus package into .venv (once)"
+    echo "set-up: unpacking the system's packages of Prometheus into .venv (once)"
     part=$PWD/.venv/prometheus.part
     rm -rf "$part"
     mkdir -p "$part/lists/partial" "$part/cache/archives/partial"
     options=''
-    if ! download prometheus; then
+    if ! download prometheus prometheus-alertmanager; then
         options="-o Dir::State::Lists=$part/lists -o Dir::Cache=$part/cache"
-        apt-get $options -qq update >>"$part/log" 2>&1 && download prometheus || return 1
+        apt-get $options -qq update >>"$part/log" 2>&1 &&
+            download prometheus prometheus-alertmanager || return 1
     fi
     # Newer releases ship promtool in a package of its own; older ones know no such name.
     download promtool || true
@@ -37,17 +46,25 @@ from_apt() {
     done
     rm -rf "$part"/*.deb "$part/lists" "$part/cache" .venv/prometheus
     mv "$part" .venv/prometheus
-    ln -sf ../prometheus/usr/bin/prometheus ../prometheus/usr/bin/promtool .venv/bin/
-    both_run
+    for tool in prometheus promtool prometheus-alertmanager amtool; do
+        ln -sf "../prometheus/usr/bin/$tool" .venv/bin/
+    done
+    all_run
 }
 
 # The host's network and the caller's user, folder and temporary folder: what a command of that name
 # would have. Elsewhere than on Linux the host's network is not the caller's, so it is not tried.
 from_docker() {
     [ "$(uname)" = Linux ] && docker info >/dev/null 2>&1 || return 1
-    echo "set-up: pulling the image $image (once)"
-    docker pull --quiet "$image" >/dev/null || return 1
-    for tool in prometheus promtool; do
+    for image in "$prometheus_image" "$alertmanager_image"; do
+        echo "set-up: pulling the image $image (once)"
+        docker pull --quiet "$image" >/dev/null || return 1
+    done
+    for tool in prometheus promtool alertmanager amtool; do
+        case $tool in
+        prometheus | promtool) image=$prometheus_image ;;
+        *) image=$alertmanager_image ;;
+        esac
         cat >".venv/bin/$tool" <<WRAPPER
 #!/bin/sh
 # Written by tools/prometheus.sh.
@@ -57,11 +74,11 @@ exec docker run --rm --interactive --network host --user "\$(id -u):\$(id -g)" \
 WRAPPER
         chmod +x ".venv/bin/$tool"
     done
-    both_run
+    all_run
 }
 
-both_run || from_apt || from_docker || {
-    echo "No Prometheus here: put prometheus and promtool on PATH (Debian and Ubuntu: apt-get install" \
-        "prometheus; macOS: brew install prometheus), or start Docker" >&2
+all_run || from_apt || from_docker || {
+    echo "No Prometheus here: put prometheus, promtool, alertmanager and amtool on PATH (Debian and" \
+        "Ubuntu: apt-get install prometheus prometheus-alertmanager), or start Docker" >&2
     exit 1
 }

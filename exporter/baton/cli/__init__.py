@@ -14,20 +14,20 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from baton.cli import demo, exporter, ledger, store, submit, tasks, worker
+from baton.cli import demo, exporter, ledger, render, store, submit, tasks, worker
 from baton.cli.parser import Parser
 from baton.errors import BatonError
 from baton.fleet.fleet import package_version
 
 #: In the order of their names, which is the order of the help.
-VERBS = (demo, exporter, ledger, store, submit, tasks, worker)
+VERBS = (demo, exporter, ledger, render, store, submit, tasks, worker)
 
 EXIT_ERROR = 3
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
 
-def parser() -> Parser:
+def command_line() -> Parser:
     """The whole command line; docs/cli.md is rendered from it."""
     top = Parser(
         prog="baton",
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     args = Namespace()
     try:
-        parser().parse_args(words, args)
+        command_line().parse_args(words, args)
     except SystemExit as done:  # argparse has printed its help or the version
         code = int(done.code or 0)
     else:

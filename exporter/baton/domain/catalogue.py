@@ -109,8 +109,7 @@ WORKER_HEARTBEAT_AGE = _seconds(
     group="session",
     labels=("worker", "pool"),
     help="Time since the store accepted the last heartbeat of the worker's newest session.",
-    blind_spot="Stands still between two scrapes and while the store cannot be read.",
-    diagnostic=f"Alerts use {WORKER_HEARTBEAT_TIMESTAMP.name}, which ages by itself.",
+    blind_spot=f"Stands still between two scrapes; {WORKER_HEARTBEAT_TIMESTAMP.name} does not.",
 )
 WORKER_HEARTBEAT_FRESHNESS = _stateset(
     name="langgraph_worker_heartbeat_freshness",
@@ -134,7 +133,7 @@ WORKER_INFO = _info(
     group="session",
     labels=("worker", "pool", "host", "kind", "version", "graphs"),
     help="What the newest session is: its host, kind of process, Baton version and graphs.",
-    diagnostic="Joined to other series for its labels; always 1.",
+    blind_spot="Always 1; joined to other series for its labels.",
 )
 WORKERS = _gauge(
     name="langgraph_workers",
@@ -206,7 +205,7 @@ LEASE_OLDEST_EXPIRED_TIMESTAMP = _seconds(
     group="lease",
     labels=("pool",),
     help="Unix time at which the longest expired lease of the pool expired; absent if none is.",
-    blind_spot="A crash that was seen at once shows in the pending takeovers before the TTL ends.",
+    blind_spot="Leases in a runtime of one's own are not in it: no worker is to claim their tasks.",
 )
 LEASE_TRANSITIONS_TOTAL = _counter(
     name="langgraph_lease_transitions_total",

@@ -16,7 +16,8 @@ Rendered by `baton render` from the rules; do not edit by hand.
 
 - **critical** disturbs somebody now, **warning** somebody today, **info** nobody.
 - **for** is how long a thing has to last. Ages are compared with each pool's own TTL and heartbeat
-  interval, which the exporter serves as metrics: nothing has to be tuned for another TTL.
+  interval, which the exporter serves as metrics: nothing has to be tuned for another TTL. They are
+  ages at the last scrape, so that the pause between two scrapes is not taken for silence.
 - Pages marked *outlives its series* go on firing for {keep} after their series are gone, which is
   longer than it takes `{source_down}` or `BatonExporterAbsent` to say why they are gone.
 - `{source_down}` inhibits every alert that is read from the store, and a pool's larger trouble its
@@ -25,7 +26,7 @@ Rendered by `baton render` from the rules; do not edit by hand.
 - A lost worker is reported until it is back, until the exporter forgets it (`--retention`), or
   until its pool has as many live workers as `--expect` says. Give `--expect` where workers get a
   new name at each start.
-- What scenarios the alerts have been seen in stands under *caused by*, by the scenarios' ids.
+- *Caused by* gives the ids of the scenarios whose faults are expected to raise the alert.
 - Change budgets, thresholds, pools, job labels and links with `baton render --config FILE`.
 
 Prometheus reads `alerts/baton-records.rules.yaml` and `alerts/baton-alerts.rules.yaml`;

@@ -117,7 +117,7 @@ def _nobody(terms: Terms) -> Alert:
 
 
 def _stalled(terms: Terms) -> Alert:
-    progress = q.age(terms.fact(c.WORKER_PROGRESS_TIMESTAMP, terms.each))
+    progress = terms.age(c.WORKER_PROGRESS_TIMESTAMP, terms.each)
     holding = terms.fact(c.WORKER_LEASES, terms.each) > 0
     stalled = progress > terms.settings.thresholds.progress_stalled_seconds
     return Alert(

@@ -48,7 +48,7 @@ def task_alerts(terms: Terms) -> Group:
 
 
 def _unclaimed(terms: Terms) -> Alert:
-    since = q.age(q.smallest(terms.exporter.series(c.LEASE_OLDEST_EXPIRED_TIMESTAMP), terms.pool))
+    since = terms.age(c.LEASE_OLDEST_EXPIRED_TIMESTAMP, terms.pool)
     limit = terms.ttl() * terms.settings.thresholds.lease_expired_ttls
     return Alert(
         name="BatonLeaseExpiredUnclaimed",
@@ -70,7 +70,8 @@ def _unclaimed(terms: Terms) -> Alert:
 
 
 def _margin(terms: Terms) -> Alert:
-    left = q.smallest(terms.exporter.series(c.LEASE_EXPIRY_TIMESTAMP), terms.each) - q.now()
+    expiry = terms.exporter.series(c.LEASE_EXPIRY_TIMESTAMP)
+    left = q.largest(q.age_at_scrape(expiry) * -1, terms.each)
     least = q.over("min_over_time", left, "5m", step="15s")
     limit = terms.ttl() * terms.settings.thresholds.renewal_margin_ratio
     late = least.op("<", limit, on=terms.pool, many=True)
@@ -124,9 +125,7 @@ def _refused(terms: Terms) -> Alert:
 
 
 def _stuck(terms: Terms) -> Alert:
-    since = q.age(
-        q.smallest(terms.exporter.series(c.TAKEOVER_OLDEST_PENDING_TIMESTAMP), terms.pool)
-    )
+    since = terms.age(c.TAKEOVER_OLDEST_PENDING_TIMESTAMP, terms.pool)
     budget = terms.ttl() + terms.settings.budgets.heartbeat_lost_beyond_ttl_seconds
     return Alert(
         name="BatonTakeoverStuck",
@@ -159,7 +158,7 @@ def _slow(terms: Terms) -> Alert:
         ),
         first_look="Which phase took the time?",
         board=Board.TAKEOVERS,
-        faults=("P02", "H01", "S02"),
+        faults=("P02", "H01", "S02", "F01"),
         inhibited_by=("BatonTakeoverBudgetBurnFast",),
     )
 
@@ -196,7 +195,7 @@ def _storm(terms: Terms) -> Alert:
         ),
         first_look="Were the workers really lost, or did the store stand still?",
         board=Board.TAKEOVERS,
-        faults=("S02", "H01"),
+        faults=("Z01", "S02", "H01"),
     )
 
 
@@ -250,7 +249,7 @@ def _burn_slow(terms: Terms) -> Alert:
 
 
 def _queue(terms: Terms) -> Alert:
-    waited = q.age(q.smallest(terms.exporter.series(c.QUEUE_OLDEST_PENDING_TIMESTAMP), terms.pool))
+    waited = terms.age(c.QUEUE_OLDEST_PENDING_TIMESTAMP, terms.pool)
     return Alert(
         name="BatonQueueStalled",
         severity=Severity.WARNING,

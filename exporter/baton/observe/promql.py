@@ -191,6 +191,15 @@ def age(timestamps: Expr) -> Expr:
     return Expr(f"time() - {_side(timestamps, _MULTIPLY)}", timestamps.labels, _ADD)
 
 
+def age_at_scrape(selector: Expr) -> Expr:
+    """How long ago each of the timestamps was when it was scraped, in seconds; below 0 to come.
+
+    An alert has to ask like this: with ``time()`` the pause between two scrapes would count as
+    silence, and at one scrape in a minute everybody would be silent.
+    """
+    return Expr(f"timestamp({selector.text}) - {selector.text}", selector.labels, _ADD)
+
+
 def call(function: str, *arguments: Expr | float) -> Expr:
     """A function of instant vectors that keeps their labels, such as ``clamp_min`` or ``abs``."""
     given = [arg if isinstance(arg, Expr) else number(arg) for arg in arguments]

@@ -45,7 +45,8 @@ def meanings(kind: type[Any]) -> dict[str, str]:
     """What the docstring of a record says of its attributes."""
     _, _, told = inspect.cleandoc(kind.__doc__ or "").partition("Attributes:\n")
     return {
-        name: " ".join(text.split()) for name, text in _ATTRIBUTE.findall(inspect.cleandoc(told))
+        name: " ".join(text.replace("``", "`").split())
+        for name, text in _ATTRIBUTE.findall(inspect.cleandoc(told))
     }
 
 

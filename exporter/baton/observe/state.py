@@ -150,7 +150,8 @@ def leases(look: Look) -> Snapshot:
         session = look.holders.get(session_id)
         state = LeaseState.EXPIRED if session is None else _lease_state(session, now)
         held[pool, state.value] += tasks
-        if state is LeaseState.EXPIRED and session is not None:
+        # Nobody is to claim an external task, so nobody is late to do it.
+        if state is LeaseState.EXPIRED and session is not None and not external:
             expired.note(pool, _expires_at(session))
         if not external and (session is None or not session.live):
             pending[pool,] += tasks

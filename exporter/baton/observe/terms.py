@@ -111,9 +111,13 @@ class Terms:
         """Each pool's heartbeat interval."""
         return self.fact(c.HEARTBEAT_INTERVAL, self.pool)
 
+    def age(self, metric: Metric, by: Iterable[str]) -> Expr:
+        """How long ago a timestamp was at the last scrape, by whoever says the latest."""
+        return q.smallest(q.age_at_scrape(self.exporter.series(metric)), by)
+
     def heartbeat_age(self) -> Expr:
         """How long ago each worker's last heartbeat was."""
-        return q.age(self.fact(c.WORKER_HEARTBEAT_TIMESTAMP, self.each))
+        return self.age(c.WORKER_HEARTBEAT_TIMESTAMP, self.each)
 
     def fresh(self) -> Expr:
         """Workers whose heartbeat is younger than the TTL."""
