@@ -17,10 +17,10 @@ from benchmarks.harness import Figure, table
 _PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
 #: How often a benchmark is run again when it was too noisy to say anything.
-_TRIES = 4
+_TRIES = 3
 
 _ALL: dict[str, Callable[[], list[Figure]]] = {
-    "step": lambda: step.figures(rounds=25),
+    "step": lambda: step.figures(rounds=12),
     "takeover": lambda: takeover.figures(kills=12, silences=3),
     "heartbeat": lambda: heartbeat.figures(rounds=15),
     "contention": lambda: contention.figures(seconds=8.0),

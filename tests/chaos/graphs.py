@@ -54,6 +54,8 @@ class Sink:
     def __init__(self, path: Path) -> None:
         """Keep arrivals in a file, one a line."""
         self.path = path
+        #: Where ``brood`` says whom it has left behind.
+        self.children = path.with_suffix(".children")
 
     def deliver(self, key: str, what: str) -> str:
         """Note an arrival; one short append is atomic, and survives the sender."""
@@ -328,7 +330,7 @@ def brood() -> AnyGraph:
 
         child = multiprocessing.get_context("fork").Process(target=signal.pause)
         child.start()
-        sink.path.with_suffix(".child").write_text(str(child.pid))
+        sink.children.write_text(str(child.pid), encoding="utf-8")
         return {"log": [effect("forked")]}
 
     graph = StateGraph(State)

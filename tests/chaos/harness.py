@@ -270,6 +270,8 @@ class Fleet:
         """End every process by its id, then close the store."""
         for process in self.processes:
             process.end()
+        if self.sink.children.exists():
+            os.kill(int(self.sink.children.read_text(encoding="utf-8")), signal.SIGKILL)
         self.here.close()
 
     # Tasks

@@ -131,7 +131,9 @@ class Watched:
         }
         path = self.folder / "prometheus.yaml"
         path.write_text(yaml.safe_dump(document))
-        self.cast.start("prometheus", arguments(prometheus, path, self.folder / "tsdb", server))
+        command = arguments(prometheus, path, self.folder / "tsdb", server)
+        # What fires before Alertmanager is found is lost, and by default sent again in a minute.
+        self.cast.start("prometheus", [*command, "--rules.alert.resend-delay=2s"])
         wait_until(lambda: answers_ok(exporter, "/-/ready"), "the exporter is ready")
         wait_until(lambda: answers_ok(server, "/-/ready"), "Prometheus is ready")
         wait_until(lambda: answers_ok(manager, "/-/ready"), "Alertmanager is ready")

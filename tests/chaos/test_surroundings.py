@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 from tests.chaos.continuity import Control, assert_continuous
@@ -20,15 +18,6 @@ def namespaces() -> None:
         pytest.skip(f"{' '.join(IN_A_NAMESPACE)}: {tried.stderr.strip()}")
 
 
-@pytest.fixture
-def orphan(fleet: Fleet) -> Iterator[None]:
-    """End the child that ``brood`` leaves behind."""
-    yield
-    path = fleet.sink.path.with_suffix(".child")
-    os.kill(int(path.read_text(encoding="utf-8")), signal.SIGKILL)
-
-
-@pytest.mark.usefixtures("orphan")
 def test_a_forked_child_does_not_hide_the_death(fleet: Fleet, control: Control) -> None:
     """A child of a node lives on with all its parent's files; the parent is seen to be dead."""
     task_id = fleet.submit("brood", "t-brood")
@@ -44,7 +33,7 @@ def test_a_forked_child_does_not_hide_the_death(fleet: Fleet, control: Control) 
     assert_continuous(fleet, control, {task_id: "brood"})
 
 
-@pytest.mark.usefixtures("orphan", "namespaces")
+@pytest.mark.usefixtures("namespaces")
 def test_nor_does_it_from_another_namespace(fleet: Fleet, control: Control) -> None:
     """From there only the session's lock can be seen, which the child does not keep."""
     task_id = fleet.submit("brood", "t-brood")
