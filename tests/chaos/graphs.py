@@ -328,7 +328,12 @@ def brood() -> AnyGraph:
         del state
         import multiprocessing
 
-        child = multiprocessing.get_context("fork").Process(target=signal.pause)
+        def linger() -> None:
+            # It is ended with its test; should that be killed, it ends by itself.
+            signal.alarm(300)
+            signal.pause()
+
+        child = multiprocessing.get_context("fork").Process(target=linger)
         child.start()
         sink.children.write_text(str(child.pid), encoding="utf-8")
         return {"log": [effect("forked")]}

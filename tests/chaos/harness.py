@@ -82,6 +82,9 @@ class Maker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            # A signal to the test run is none of its business: it ends with its standard input,
+            # and ends those it has made.
+            start_new_session=True,
         )
         self.pids: dict[str, int] = {}
         self.codes: dict[int, int] = {}
