@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import socket
+import sys
 from argparse import Namespace
 from contextlib import ExitStack
 from functools import cache
+from typing import NoReturn
 
 from baton.cli import values
 from baton.cli.graphs import load_graph
@@ -17,6 +21,8 @@ from baton.fleet.messages import WorkerConfig
 from baton.fleet.worker import Worker
 from baton.observe.instruments import WorkerInstruments
 from baton.observe.server import MetricsServer, format_address, parse_address
+
+_log = logging.getLogger("baton.worker")
 
 _EVERY_INTERFACE = ("0.0.0.0", "::")  # noqa: S104 - compared with, never bound to
 
@@ -150,7 +156,21 @@ def run(args: Namespace) -> int:
         about = {"worker_id": worker.config.worker_id, "pool": worker.config.pool}
         with log_to_stderr(args, about):
             worker.run()
+            if worker.stuck:
+                _leave_at_once()
     return 0
+
+
+def _leave_at_once() -> NoReturn:
+    """End this process though a node of it does not end, as ``--drain-timeout`` promises.
+
+    Python would wait for the node's thread, and closing the fleet for a store that does not
+    answer. The tasks are released or will be taken over; the fence refuses what still runs.
+    """
+    _log.warning("left at the drain timeout with something under way")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def hooks_of(instruments: WorkerInstruments) -> Hooks:
