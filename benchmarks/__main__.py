@@ -54,6 +54,7 @@ def _page(figures: list[Figure]) -> str:
 
 Written by `make bench ARGS=--write`. Every figure is a ratio within one run: paired alternating
 measurements, minimum against minimum, void where the base differs from itself by more than 2 %.
+A benchmark with a void figure is run again, so rows may come from different attempts.
 
 {table(figures)}
 
