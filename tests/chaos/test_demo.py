@@ -156,7 +156,7 @@ def test_it_stays_up_until_it_is_told_to_end(demo: Callable[..., Demo], tmp_path
     """After the verdict the fleet goes on; the end it is given then is a good one."""
     played = demo("--workers", "2", "--tasks", "3")
     played.wait(lambda: "Ctrl-C ends it" in played.out, "word that it stays up")
-    assert " PASS: Nothing was lost" in played.out
+    assert " PASS: Nothing was lost" in played.out, played.out
     assert len(played.marked()) >= 4
     played.popen.send_signal(signal.SIGTERM)
     assert played.ended() == 0

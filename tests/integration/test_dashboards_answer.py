@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from tests.integration.test_exporter import DEADLINE_SECONDS, free_port, store_at, until
+from tests.integration.test_exporter import DEADLINE_SECONDS, store_at, until
 from tests.support.grafana import Asked, asked, boards, interpolated
 from tests.support.house import SECOND, House, Member
 
@@ -27,6 +27,7 @@ from baton.observe.exporter import Exporter
 from baton.observe.instruments import WorkerInstruments
 from baton.observe.server import MetricsServer, parse_address
 from baton.observe.settings import Settings
+from baton.prove.demo.cast import free_port
 
 #: Panels that have no data yet, and why.
 SILENT = {

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -285,6 +286,25 @@ def test_an_exporter_that_fails_ends_the_demo(
         stage.start_exporter()
 
 
+def test_a_stranger_on_its_port_is_not_taken_for_prometheus(
+    stage: Stage, prometheus: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who was there first answers as well; the port is given up, and another one tried."""
+    stage.exporter = "127.0.0.1:1"
+    folder = stage.settings.folder
+    (config := folder / "stranger.json").write_text(prom.configuration(stage.exporter))
+    stranger, free = prom.Prometheus(f"127.0.0.1:{free_port()}"), free_port()
+    stage.cast.start(
+        "stranger", prom.arguments(prometheus, config, folder / "theirs", stranger.address)
+    )
+    wait_until(partial(stranger.is_ready, folder / "theirs"), "the stranger answers")
+    ports = iter((int(stranger.address.rpartition(":")[2]), free))
+    monkeypatch.setattr("baton.prove.demo.stage.free_port", lambda: next(ports))
+    stage.start_prometheus()
+    assert stage.prometheus is not None
+    assert stage.prometheus.address == f"127.0.0.1:{free}"
+
+
 # Prometheus
 
 
@@ -293,15 +313,15 @@ def test_a_real_prometheus_understands_every_question(prometheus: str, tmp_path:
     config = tmp_path / "prometheus.json"
     config.write_text(prom.configuration(f"127.0.0.1:{free_port()}"))
     address = f"127.0.0.1:{free_port()}"
+    asked = prom.Prometheus(address)
     with Cast(tmp_path, {}) as cast:
         server = cast.start(
             "prometheus", prom.arguments(prometheus, config, tmp_path / "data", address)
         )
         wait_until(
-            lambda: server.exit_code is not None or prom.answers_ok(address, "/-/ready"),
+            lambda: server.exit_code is not None or asked.is_ready(tmp_path / "data"),
             "Prometheus answers",
         )
-        asked = prom.Prometheus(address)
         for question in prom.questions("demo"):
             assert question.tell(asked.ask(question.query)) == ""
         assert asked.ask("vector(2)") == [prom.Sample({}, 2.0)]

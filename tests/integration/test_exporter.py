@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -32,6 +31,7 @@ from baton.observe.exporter import Exporter
 from baton.observe.instruments import WorkerInstruments
 from baton.observe.server import MetricsServer, parse_address
 from baton.observe.source import StoreSource
+from baton.prove.demo.cast import free_port
 
 DEADLINE_SECONDS = 30.0
 
@@ -274,13 +274,6 @@ def asked(address: str, query: str) -> list[dict[str, str]]:
     if status != 200:
         return []
     return [found["metric"] for found in json.loads(body)["data"]["result"]]
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def test_prometheus_scrapes_it_and_finds_the_workers(

@@ -7,6 +7,8 @@ cannot have been given to another process in between.
 from __future__ import annotations
 
 import os
+import random
+import re
 import signal
 import socket
 import subprocess
@@ -20,6 +22,8 @@ from typing import Self
 #: How long all processes together have for an orderly end.
 GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.02
+#: Below the first port that Linux (32768) or macOS (49152) gives to whoever asks for any.
+_PORTS = range(20_000, 32_000)
 
 
 class Process:
@@ -65,9 +69,17 @@ class Process:
 
     def last_words(self) -> str:
         """The last line that it wrote, for a message."""
+        lines = self._written().split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+    def said(self, pattern: str) -> str | None:
+        """What the first group of a pattern matches in what it wrote; None until it does."""
+        found = re.search(pattern, self._written())
+        return found[1] if found else None
+
+    def _written(self) -> str:
         with suppress(OSError):
-            lines = self.log.read_text(errors="replace").split("\n")
-            return next((line.strip() for line in reversed(lines) if line.strip()), "")
+            return self.log.read_text(errors="replace")
         return ""
 
 
@@ -142,8 +154,13 @@ class Cast:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of the loopback interface that was free a moment ago.
+
+    Below the range from which the kernel serves those who ask for any port, so that nobody who
+    does can come by it before whoever is told to listen there does.
+    """
+    while True:
+        port = random.randrange(_PORTS.start, _PORTS.stop)  # noqa: S311 - no secret
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

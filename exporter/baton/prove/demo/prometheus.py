@@ -177,6 +177,20 @@ class Prometheus:
         except (KeyError, TypeError, ValueError) as error:
             raise OSError(f"{self.address} answers {query!r} with {answer!r}") from error
 
+    def is_ready(self, data: Path) -> bool:
+        """Whether it can be asked, and is the one meant: a port may have gone to somebody else.
+
+        Args:
+            data: the folder of its time series.
+        """
+        try:
+            flags = self._get("/api/v1/status/flags")
+            return bool(flags["data"]["storage.tsdb.path"] == str(data)) and bool(
+                self.ask("vector(1)")
+            )
+        except (OSError, KeyError, TypeError):
+            return False
+
     def targets_up(self, pool: str) -> tuple[int, int]:
         """How many targets were scraped well at the last attempt, of how many.
 
@@ -198,15 +212,3 @@ class Prometheus:
             raise OSError(f"{self.address} gives no answer: {error}") from error
         finally:
             connection.close()
-
-
-def answers_ok(address: str, path: str) -> bool:
-    """Whether a server answers a path with 200 now."""
-    connection = http.client.HTTPConnection(address, timeout=_TIMEOUT_SECONDS)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status == http.client.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()

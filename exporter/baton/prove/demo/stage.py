@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -261,16 +262,22 @@ class Stage:
         return self.workers[worker_id]
 
     def start_exporter(self) -> None:
-        """Start the exporter.
+        """Start the exporter, on a port that it takes for itself.
 
         Raises:
-            NotStarted: it does not answer.
+            NotStarted: it does not serve.
         """
         expected = f"{self.settings.pool}={self.settings.workers}"
-        self.exporter = self._start_server(
-            "exporter",
-            lambda address: self._baton("exporter", "--listen", address, "--expect", expected),
-        )
+        command = self._baton("exporter", "--listen", "127.0.0.1:0", "--expect", expected)
+        process = self.cast.start("exporter", command)
+
+        def address() -> str | None:
+            return process.said(r"serving http://(\S+)/metrics")
+
+        self._settled(process, lambda: address() is not None)
+        self.exporter = address() or ""
+        if not self.exporter:
+            raise self._not_started(process)
         self.say(f"exporter on http://{self.exporter}/metrics")
 
     def start_prometheus(self) -> None:
@@ -280,38 +287,46 @@ class Stage:
             self.why_none = "is not on PATH; the demo goes on without it"
             self.say("no Prometheus on PATH; the demo goes on without it")
             return
-        folder = self.settings.folder
-        config = folder / "prometheus.json"
-        config.write_text(prom.configuration(self.exporter))
-        data = folder / "prometheus"
         try:
-            address = self._start_server(
-                "prometheus", lambda address: prom.arguments(program, config, data, address)
-            )
+            self.prometheus = self._prometheus(program)
         except NotStarted as error:
             self.why_none = "did not start; the demo goes on without it"
             self.say(f"{error}; the demo goes on without it")
             return
-        self.prometheus = prom.Prometheus(address)
         self.say(f"Prometheus on {self.prometheus.url}")
+
+    def _prometheus(self, program: str) -> prom.Prometheus:
+        """Start it on a free port, and on another should that be taken meanwhile."""
+        folder = self.settings.folder
+        config = folder / "prometheus.json"
+        config.write_text(prom.configuration(self.exporter))
+        data = folder / "prometheus"
+        for _ in range(_PORTS_MAX):
+            server = prom.Prometheus(f"127.0.0.1:{free_port()}")
+            process = self.cast.start(
+                "prometheus", prom.arguments(program, config, data, server.address)
+            )
+            self._settled(process, partial(server.is_ready, data))
+            if process.exit_code is None:
+                return server
+        raise self._not_started(process)
+
+    def _settled(self, process: Process, serves: Callable[[], bool]) -> None:
+        """Wait until a server has ended or serves.
+
+        Raises:
+            NotStarted: it does neither.
+        """
+        waiting = f"waiting for the {process.name} to answer"
+        if not self.wait(
+            lambda: process.exit_code is not None or serves(), waiting, _START_SECONDS
+        ):
+            raise self._not_started(process)
+
+    @staticmethod
+    def _not_started(process: Process) -> NotStarted:
+        detail = process.last_words() or "it gives no answer"
+        return NotStarted(name=process.name, detail=detail, log=process.log)
 
     def _baton(self, verb: str, *options: str) -> list[str]:
         return [sys.executable, "-m", "baton", verb, "--store", self.settings.store_url, *options]
-
-    def _start_server(self, name: str, command: Callable[[str], list[str]]) -> str:
-        """Start a server on a free port, and on another should that be taken meanwhile."""
-        for left in reversed(range(_PORTS_MAX)):
-            address = f"127.0.0.1:{free_port()}"
-            process = self.cast.start(name, command(address))
-            waiting = f"waiting for the {name} to answer"
-
-            def settled(process: Process = process, address: str = address) -> bool:
-                return process.exit_code is not None or prom.answers_ok(address, "/-/ready")
-
-            answered = self.wait(settled, waiting, _START_SECONDS)
-            if answered and process.exit_code is None:
-                return address
-            if not left or not answered:
-                detail = process.last_words() or "it gives no answer"
-                raise NotStarted(name=name, detail=detail, log=process.log)
-        raise AssertionError("unreachable: the last attempt returns or raises")
