@@ -30,7 +30,7 @@ MARKER = VENV / "baton-setup.json"
 
 #: What can be asked for; each includes the one before it.
 LEVELS = ("demo", "dev")
-EXTRAS = "postgres,dashboards,gates"
+EXTRAS = "postgres,dashboards,gates,trials"
 LINES_OF_A_FAILURE = 20
 
 

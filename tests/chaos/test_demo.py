@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -23,7 +24,13 @@ pytestmark = pytest.mark.timeout(240)
 
 
 class Demo:
-    """A demo in a process of its own, and a mark on everything that it starts."""
+    """A demo in a process of its own, and a mark on everything that it starts.
+
+    Attributes:
+        temporary: where its temporary files go; a folder in its own by default.
+    """
+
+    temporary: Path | None = None
 
     def __init__(self, folder: Path, *options: str) -> None:
         """Start it.
@@ -35,13 +42,18 @@ class Demo:
         self.mark = uuid.uuid4().hex
         self.folder = folder
         (folder / "tmp").mkdir()
+        temporary = self.temporary or folder / "tmp"
         with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
             self.popen = subprocess.Popen(
                 [sys.executable, "-m", "baton", "demo", *options],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env={**os.environ, MARK: self.mark, "TMPDIR": str(folder / "tmp")},
+                env={
+                    **os.environ,
+                    MARK: self.mark,
+                    "TMPDIR": str(temporary),
+                },
                 start_new_session=True,
             )
 
@@ -132,9 +144,27 @@ def test_the_demo_shows_what_it_promises(demo: Callable[..., Demo], tmp_path: Pa
         "refused writes",
     }
     assert {path.name for path in out.iterdir()} >= {
-        *("fleet.db", "findings.db", "logs", "timeline.txt", "prometheus"),
+        *("fleet.db", "ledger.jsonl", "findings.db", "logs", "timeline.txt", "prometheus"),
     }
     assert (out / "timeline.txt").read_text() == played.err
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_it_brings_a_postgresql_of_its_own(
+    demo: Callable[..., Demo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same story and the same claims on a server that starts and ends with the demo."""
+    # PostgreSQL has a user of its own where the tests are root's, whom pytest's folder keeps out.
+    with tempfile.TemporaryDirectory(prefix="baton-demo-") as folder:
+        Path(folder).chmod(0o755)
+        monkeypatch.setattr(Demo, "temporary", Path(folder))
+        played = demo("--once", "--store", "postgresql", "--workers", "3", "--tasks", "4")
+        assert played.ended() == 0, played.out + played.err
+        assert played.marked() == []
+        # The package that brings the server keeps one lock for all servers of a machine there.
+        assert {path.name for path in Path(folder).iterdir()} <= {".lockfile"}
+    assert "was lost (connection)" in played.out
+    assert " PASS: Nothing was lost" in played.out
     assert list((tmp_path / "tmp").iterdir()) == []
 
 

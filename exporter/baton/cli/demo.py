@@ -25,10 +25,10 @@ def add(verbs: Verbs) -> None:
     )
     parser.add_argument(
         "--store",
-        metavar="sqlite|URL",
+        metavar="sqlite|postgresql|URL",
         default="sqlite",
-        help="sqlite for a store of the demo's own, or the URL of one to work in, in a pool of"
-        " its own (default: sqlite)",
+        help="sqlite or postgresql for a store of the demo's own, or the URL of one to work in, in"
+        " a pool of its own (default: sqlite)",
     )
     for option, default, about in (
         ("--workers", 4, "how many workers, at least 2"),
@@ -45,7 +45,7 @@ def add(verbs: Verbs) -> None:
         "--out",
         metavar="DIR",
         type=Path,
-        help="keep store, findings, logs, timeline and Prometheus' data there; a new or empty"
+        help="keep ledger, findings, logs, timeline and Prometheus' data there; a new or empty"
         " folder (default: a temporary one, kept only if something did not hold)",
     )
     parser.set_defaults(run=run)

@@ -6,7 +6,8 @@ import json
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -18,7 +19,7 @@ from langgraph.pregel import Pregel
 from baton.errors import BadInput
 from baton.fleet.fleet import Fleet
 from baton.fleet.fleet import open as open_fleet
-from baton.fleet.store import new_id
+from baton.fleet.store import Store, new_id
 from baton.prove.demo import prometheus as prom
 from baton.prove.demo import review_graph
 from baton.prove.demo.cast import Cast
@@ -33,10 +34,13 @@ from baton.prove.demo.story import ACTS, Story
 from baton.prove.demo.summary import Summary
 from baton.prove.demo.verdict import Evidence, Outcome, judge
 from baton.prove.demo.view import View, task_name
+from baton.prove.local_postgres import local_postgres
 
 #: Tells the demo's own processes from all others, in /proc/PID/environ.
 MARK_VARIABLE = "BATON_DEMO"
 
+#: What ``--store`` takes for a store of the demo's own.
+OWN_STORES = ("sqlite", "postgresql")
 #: The pool in a store of the demo's own.
 OWN_POOL = "demo"
 WORKERS_MIN = 2
@@ -51,7 +55,7 @@ class Options:
 
     Attributes:
         once: end after the verdict.
-        store: ``sqlite`` for one of the demo's own, or the URL of a store.
+        store: ``sqlite`` or ``postgresql`` for one of the demo's own, or the URL of a store.
         out: a new or empty folder to keep everything in; None for a temporary one.
         as_json: the summary goes to standard output as JSON, everything else to standard error.
     """
@@ -80,19 +84,33 @@ def perform(options: Options) -> int:
     if options.tasks < ACTS:
         raise BadInput(detail=f"--tasks {options.tasks}: each of the {ACTS} acts needs one")
     modules = choose(options.tasks)
-    with Interrupts() as interrupts, Folder(options.out) as folder:
-        settings = _settings(options, folder.path)
-        with open_fleet(settings.store_url, ttl_seconds=settings.ttl_seconds) as fleet:
+    with (
+        Interrupts() as interrupts,
+        Folder(options.out) as folder,
+        _store(options.store, folder.path) as url,
+    ):
+        settings = _settings(options, folder.path, url)
+        with open_fleet(url, ttl_seconds=settings.ttl_seconds) as fleet:
             return _on_stage(options, settings, fleet, folder, interrupts, modules)
 
 
-def _settings(options: Options, folder: Path) -> Settings:
-    own = options.store == "sqlite"
+@contextmanager
+def _store(wanted: str, folder: Path) -> Iterator[str]:
+    """The URL of the store that is wanted, for as long as the demo needs it."""
+    if wanted == "postgresql":
+        with local_postgres() as url:
+            yield url
+    else:
+        yield f"sqlite:///{folder / 'fleet.db'}" if wanted == "sqlite" else wanted
+
+
+def _settings(options: Options, folder: Path, url: str) -> Settings:
+    own = options.store in OWN_STORES
     return Settings(
         workers=options.workers,
         tasks=options.tasks,
-        store_url=f"sqlite:///{folder / 'fleet.db'}" if own else options.store,
-        # In somebody's own store the demo keeps to a pool that nobody else can be using.
+        store_url=url,
+        # In somebody's store the demo keeps to a pool that nobody else can be using.
         pool=OWN_POOL if own else f"demo-{new_id()}",
         folder=folder,
     )
@@ -182,7 +200,17 @@ def _played(stage: Stage, sink: Sink, tasks: Mapping[str, str]) -> Summary:
     )
     text = json.dumps(summary.to_dict(), indent=2)
     (stage.settings.folder / "summary.json").write_text(text + "\n")
+    _keep_ledger(stage.fleet.store, stage.settings.folder / "ledger.jsonl")
     return summary
+
+
+def _keep_ledger(store: Store, path: Path) -> None:
+    """Write down the ledger, as a server of the demo's own takes its store with it."""
+    seq = 0
+    with path.open("w", encoding="utf-8") as out:
+        while events := store.events(seq):
+            seq = events[-1].seq
+            out.writelines(json.dumps(event.to_dict()) + "\n" for event in events)
 
 
 def undisturbed(tasks: Mapping[str, str]) -> tuple[dict[str, Any], list[tuple[str, str, str]]]:
@@ -264,7 +292,7 @@ def _tell(options: Options, summary: Summary, stream: TextIO, folder: Folder) ->
     columns = shutil.get_terminal_size().columns if stream.isatty() else sys.maxsize
     print(f"\n{summary.render(style_of(stream), columns)}", file=stream)
     if options.once and folder.keep:
-        print(f" Store, findings, logs and timeline are in {folder.path}", file=stream)
+        print(f" Ledger, findings, logs and timeline are in {folder.path}", file=stream)
     stream.flush()
 
 
