@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import signal
@@ -21,7 +23,7 @@ from tests.chaos.harness import wait_until
 import baton
 from baton.cli import main
 from baton.prove.demo.cast import Cast, free_port
-from baton.prove.demo.prometheus import answers_ok, arguments
+from baton.prove.demo.prometheus import arguments
 
 ROOT = Path(__file__).parents[2]
 STALE = "BatonWorkerHeartbeatStale"
@@ -52,6 +54,15 @@ class Inbox:
     def names(self) -> set[str]:
         """All alerts that ever came."""
         return {alert["labels"]["alertname"] for _, alert in list(self.notes)}
+
+
+def answers(address: str) -> bool:
+    """Whether a server says that it is ready."""
+    connection = http.client.HTTPConnection(address, timeout=2)
+    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+        connection.request("GET", "/-/ready")
+        return connection.getresponse().status == http.client.OK
+    return False
 
 
 @contextmanager
@@ -134,9 +145,9 @@ class Watched:
         command = arguments(prometheus, path, self.folder / "tsdb", server)
         # What fires before Alertmanager is found is lost, and by default sent again in a minute.
         self.cast.start("prometheus", [*command, "--rules.alert.resend-delay=2s"])
-        wait_until(lambda: answers_ok(exporter, "/-/ready"), "the exporter is ready")
-        wait_until(lambda: answers_ok(server, "/-/ready"), "Prometheus is ready")
-        wait_until(lambda: answers_ok(manager, "/-/ready"), "Alertmanager is ready")
+        wait_until(lambda: answers(exporter), "the exporter is ready")
+        wait_until(lambda: answers(server), "Prometheus is ready")
+        wait_until(lambda: answers(manager), "Alertmanager is ready")
 
     def _alertmanager(self, program: str, address: str, hook: str) -> None:
         """The rendered configuration, with receivers put in and its times made short."""
