@@ -5,12 +5,15 @@
 # Those on PATH come first. Else Debian's or Ubuntu's packages are unpacked into .venv/prometheus,
 # without installing them: that needs no root, leaves the system as it was, and starts no service
 # (the packages' own scripts would). Their web pages are looked for under /usr/share and so are
-# missing; their API is whole. Else, on Linux, wrappers in .venv/bin run the official images.
+# missing; their API is whole. Alertmanager does not even start without its templates there, so
+# these few files are the one thing that is put into the system, by root or sudo. Else, on Linux,
+# wrappers in .venv/bin run the official images.
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
 prometheus_image=prom/prometheus:v3.5.0
 alertmanager_image=prom/alertmanager:v0.28.1
+templates=/usr/share/prometheus/alertmanager
 
 runs() {
     "$1" --version >/dev/null 2>&1
@@ -19,7 +22,19 @@ runs() {
 # Debian calls the server prometheus-alertmanager.
 all_run() {
     runs prometheus && runs promtool && runs amtool &&
-        { runs alertmanager || runs prometheus-alertmanager; }
+        { runs alertmanager || runs prometheus-alertmanager; } && has_templates
+}
+
+# An Alertmanager of somebody else's on PATH brings its own.
+has_templates() {
+    [ ! -e .venv/prometheus ] || [ -e "$templates/default.tmpl" ] || place_templates
+}
+
+place_templates() {
+    as_root=''
+    [ "$(id -u)" = 0 ] || as_root='sudo -n'
+    echo "set-up: putting Alertmanager's templates into $templates (once)"
+    $as_root mkdir -p "$templates" && $as_root cp ".venv/prometheus$templates"/*.tmpl "$templates"
 }
 
 # Downloads packages into $part, with apt lists of our own where the system's are missing or stale.

@@ -7,6 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.support.runs import wait_until
+
+from baton.prove.demo.cast import Cast, free_port
 
 ROOT = Path(__file__).parents[2]
 #: All that the script itself calls, without any source of Prometheus.
@@ -57,6 +60,26 @@ def test_all_four_run(prometheus: str, promtool: str, alertmanager: str, amtool:
         done = subprocess.run([tool, "--version"], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "version" in done.stdout + done.stderr
+
+
+def test_alertmanager_finds_its_templates(alertmanager: str, tmp_path: Path) -> None:
+    """It loads a configuration, which --version does not try and Debian's does from /usr/share."""
+    (config := tmp_path / "config.yaml").write_text(
+        "route: {receiver: r}\nreceivers: [{name: r}]\n"
+    )
+    with Cast(tmp_path, {}) as cast:
+        options = (
+            f"--config.file={config}",
+            f"--storage.path={tmp_path}",
+            "--cluster.listen-address=",
+        )
+        listen = f"--web.listen-address=127.0.0.1:{free_port()}"
+        server = cast.start("alertmanager", [alertmanager, *options, listen])
+        wait_until(
+            lambda: bool(server.exit_code is not None or server.said("(Listening on)")),
+            "Alertmanager has started or failed",
+        )
+        assert server.exit_code is None, server.last_words()
 
 
 @pytest.mark.parametrize("server", ["alertmanager", "prometheus-alertmanager"])
