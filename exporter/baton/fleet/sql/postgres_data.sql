@@ -7,6 +7,10 @@ SELECT at, n, hash FROM baton_fence_head(%s, %s, %s)
 -- own_chain: a session's chain has one writer at a time
 SELECT baton_own_chain(%s)
 
+-- free_chain: the same without waiting; the key is that of baton_own_chain
+SELECT pg_try_advisory_xact_lock(
+    hashtextextended(current_schema() || '/' || %s, 0) & (1::bigint << 62) - 1)
+
 -- chain_head: the last event of a chain
 SELECT n, hash, at FROM baton_event WHERE chain = %s ORDER BY n DESC LIMIT 1
 
