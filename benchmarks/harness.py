@@ -82,6 +82,7 @@ class Paired:
     wall: float
     cpu: float
     base_wall: float
+    base_cpu: float
     wall_noise: float
     cpu_noise: float
 
@@ -115,6 +116,7 @@ def paired(base: Callable[[], None], candidate: Callable[[], None], rounds: int)
         wall=low(ours, "wall") / low(both, "wall"),
         cpu=low(ours, "cpu") / low(both, "cpu"),
         base_wall=low(both, "wall"),
+        base_cpu=low(both, "cpu"),
         wall_noise=noise("wall"),
         cpu_noise=noise("cpu"),
     )

@@ -58,13 +58,13 @@ def worker(url: str, worker_id: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def wait_for(what: str, condition: Callable[[], bool]) -> None:
-    """Wait until something holds.
+def wait_for(what: str, condition: Callable[[], bool], seconds: float = _DEADLINE_SECONDS) -> None:
+    """Wait until something holds, for some seconds.
 
     Raises:
         TimeoutError: it did not in time.
     """
-    deadline = time.monotonic() + _DEADLINE_SECONDS
+    deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(what)
