@@ -18,6 +18,7 @@ from tests.support.runs import wait_until
 from baton.domain.words import TaskState
 from baton.errors import BadInput, BatonError, StoreNewer, StoreUnreachable
 from baton.fleet.model import Claims
+from baton.fleet.postgres_store import SCHEMA
 from baton.fleet.store import new_id, open_store
 
 #: Short enough to be waited out; nothing here is lost by silence.
@@ -97,10 +98,12 @@ def test_what_cannot_be_opened_says_why(postgres: PostgresServer, database: str)
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("UPDATE baton_meta SET value = '99' WHERE key = 'schema'")
         try:
-            with pytest.raises(StoreNewer, match="has schema 99, this Baton knows up to 1"):
+            with pytest.raises(StoreNewer, match=f"has schema 99, this Baton knows up to {SCHEMA}"):
                 open_store(database)
         finally:
-            connection.execute("UPDATE baton_meta SET value = '1' WHERE key = 'schema'")
+            connection.execute(
+                "UPDATE baton_meta SET value = %s WHERE key = 'schema'", (str(SCHEMA),)
+            )
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,13 +64,22 @@ SELECT * FROM baton_task WHERE state = 'active' AND session_id = %s ORDER BY pla
 -- held_locked: the same, and nobody else changes them until this transaction ends
 SELECT * FROM baton_task WHERE state = 'active' AND session_id = %s ORDER BY place FOR UPDATE
 
--- holders: the sessions that hold tasks
-SELECT DISTINCT session_id FROM baton_task WHERE state = 'active'
+-- holders: the sessions that hold tasks; one look for each of them, not for each task
+WITH RECURSIVE holder (session_id) AS (
+    SELECT min(session_id) FROM baton_task WHERE state = 'active'
+    UNION ALL
+    SELECT (
+        SELECT min(t.session_id) FROM baton_task AS t
+        WHERE t.state = 'active' AND t.session_id > holder.session_id
+    ) FROM holder WHERE holder.session_id IS NOT NULL
+)
+SELECT session_id FROM holder WHERE session_id IS NOT NULL
 
 -- stalled: active tasks with a progress deadline, held by others
 SELECT * FROM baton_task
 WHERE state = 'active' AND deadline_us IS NOT NULL AND external = 0
     AND pool = %(pool)s AND graph = %(graph)s AND session_id <> %(session)s
+    AND claimed_at + deadline_us < %(now)s
 ORDER BY place
 
 -- claim: a new epoch for a new holder
@@ -154,9 +163,15 @@ GROUP BY pool, graph, state HAVING sum(tasks) > 0
 SELECT session_id, pool, count(*), external FROM baton_task
 WHERE state = 'active' GROUP BY session_id, pool, external
 
--- oldest_pending: since when the oldest task of each pool waits
-SELECT pool, min(ready_at) FROM baton_task
-WHERE state = 'pending' AND external = 0 GROUP BY pool
+-- oldest_pending: since when the oldest task of each pool waits; one look for each queue
+SELECT pool, min(ready_at) FROM (
+    SELECT c.pool AS pool, (
+        SELECT t.ready_at FROM baton_task AS t
+        WHERE t.state = 'pending' AND t.external = 0 AND t.pool = c.pool AND t.graph = c.graph
+        ORDER BY t.ready_at LIMIT 1
+    ) AS ready_at
+    FROM (SELECT DISTINCT pool, graph FROM baton_task_count WHERE state = 'pending') AS c
+) AS oldest WHERE ready_at IS NOT NULL GROUP BY pool
 
 -- vacated: runs that wait for somebody to continue them
 SELECT pool, count(*), min(vacated_at) FROM baton_task

@@ -68,13 +68,22 @@ ORDER BY ready_at LIMIT :limit
 -- held: the tasks a session holds
 SELECT * FROM baton_task WHERE state = 'active' AND session_id = ?
 
--- holders: the sessions that hold tasks
-SELECT DISTINCT session_id FROM baton_task WHERE state = 'active'
+-- holders: the sessions that hold tasks; one look for each of them, not for each task
+WITH RECURSIVE holder (session_id) AS (
+    SELECT min(session_id) FROM baton_task WHERE state = 'active'
+    UNION ALL
+    SELECT (
+        SELECT min(t.session_id) FROM baton_task AS t
+        WHERE t.state = 'active' AND t.session_id > holder.session_id
+    ) FROM holder WHERE holder.session_id IS NOT NULL
+)
+SELECT session_id FROM holder WHERE session_id IS NOT NULL
 
 -- stalled: active tasks with a progress deadline, held by others
 SELECT * FROM baton_task
 WHERE state = 'active' AND deadline_us IS NOT NULL AND external = 0
     AND pool = :pool AND graph = :graph AND session_id <> :session
+    AND claimed_at + deadline_us < :now
 
 -- claim: a new epoch for a new holder
 UPDATE baton_task SET
@@ -160,12 +169,18 @@ SELECT pool, graph, state, tasks FROM baton_task_count WHERE tasks > 0
 SELECT session_id, pool, count(*), external FROM baton_task
 WHERE state = 'active' GROUP BY session_id, pool, external
 
--- oldest_pending: since when the oldest task of each pool waits
-SELECT pool, min(ready_at) FROM baton_task
-WHERE state = 'pending' AND external = 0 GROUP BY pool
+-- oldest_pending: since when the oldest task of each pool waits; one look for each queue
+SELECT pool, min(ready_at) FROM (
+    SELECT c.pool AS pool, (
+        SELECT t.ready_at FROM baton_task AS t
+        WHERE t.state = 'pending' AND t.external = 0 AND t.pool = c.pool AND t.graph = c.graph
+        ORDER BY t.ready_at LIMIT 1
+    ) AS ready_at
+    FROM (SELECT DISTINCT pool, graph FROM baton_task_count WHERE state = 'pending') AS c
+) AS oldest WHERE ready_at IS NOT NULL GROUP BY pool
 
 -- vacated: runs that wait for somebody to continue them
-SELECT pool, count(*), min(vacated_at) FROM baton_task
+SELECT pool, count(*), min(vacated_at) FROM baton_task INDEXED BY baton_task_vacated
 WHERE state = 'pending' AND external = 0 AND vacated_at IS NOT NULL GROUP BY pool
 
 -- checkpoint_ids: the checkpoints of a task, for verification
