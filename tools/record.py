@@ -3,29 +3,28 @@
 Each recording is a fleet of its own: processes of `baton worker` and `baton exporter`, one fault
 by a real signal or on the real store, and a scrape each second. What the alert rules read of it is
 written as a promtool test to alerts/recordings/, with the alerts that this fault has to raise:
-those, and no others. The recordings run side by side and take about ten minutes.
+those, and no others. The recordings run side by side and take about twenty-three minutes.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import shutil
-import signal
-import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from queries import selectors
+import record_faults as faults
+from queries import Selector, selectors
 from recorded_fleet import WORKERS, Stage
 
-from baton.observe.alerts import alert_groups, recording_groups
+from baton.observe.alerts import alert_groups, alerts, recording_groups
 from baton.observe.alerts_self import WATCHDOG
+from baton.observe.rules import Recording as RecordingRule
 from baton.observe.settings import Settings
 from baton.prove.demo.cast import Cast
 
@@ -38,92 +37,7 @@ _QUIET_SECONDS = 30.0
 _EVERY = "5s"
 
 
-# The faults
-
-
-def kill(stage: Stage) -> None:
-    """A worker is killed, and started again later."""
-    stage.hit(signal.SIGKILL, "w-1")
-    stage.wait(100)
-    stage.start_worker("w-1")
-    stage.wait(30)
-
-
-def freeze(stage: Stage) -> None:
-    """Workers are stopped for longer than their TTL, and wake up as if nothing had been."""
-    # Who wakes up either writes first, and is refused, or hears first that it is lost.
-    for name, seconds in zip(WORKERS, (100, 25, 25), strict=True):
-        stage.hit(signal.SIGSTOP, name)
-        stage.wait(seconds)
-        stage.hit(signal.SIGCONT, name)
-        stage.wait(20)
-
-
-def drain(stage: Stage) -> None:
-    """Every worker is rotated in turn, as a release does it."""
-    for name in WORKERS:
-        process = stage.workers[name]
-        process.send(signal.SIGTERM)
-        stage.until(lambda one=process: one.exit_code is not None, f"the end of {name}")  # type: ignore[misc]
-        stage.start_worker(name)
-        stage.wait(25)
-    stage.wait(75)
-
-
-def full(stage: Stage) -> None:
-    """A worker is killed while the others have no slot free; it comes back after a while."""
-    stage.hit(signal.SIGKILL, "w-1")
-    stage.wait(110)
-    stage.start_worker("w-1")
-    stage.wait(30)
-
-
-def gone(stage: Stage) -> None:
-    """All workers are killed, and come back after six minutes."""
-    stage.hit(signal.SIGKILL, *WORKERS)
-    stage.wait(375)
-    for name in WORKERS:
-        stage.start_worker(name)
-    stage.wait(30)
-
-
-def poison(stage: Stage) -> None:
-    """Tasks that kill whoever runs them, under a supervisor that starts workers again."""
-    stage.supervised = True
-    stage.submit(2, steps=1, seconds=0, graph="poison")
-    stage.wait(120)
-
-
-def outage(stage: Stage) -> None:
-    """No session can be renewed: somebody else holds the sessions' file."""
-    path = stage.store.with_name(stage.store.name + ".sessions")
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA busy_timeout = 5000")
-        connection.execute("BEGIN EXCLUSIVE")
-        stage.wait(180)
-        connection.execute("ROLLBACK")
-    stage.wait(40)
-
-
-def vanish(stage: Stage) -> None:
-    """The store is moved away and back; then the exporter is killed and started again."""
-    away = stage.folder / "away"
-    away.mkdir()
-    names = [path.name for path in stage.folder.glob("fleet.db*")]
-    for name in names:
-        (stage.folder / name).rename(away / name)
-    stage.wait(140)
-    for name in names:
-        (away / name).rename(stage.folder / name)
-    stage.wait(30)
-    assert stage.exporter is not None
-    stage.exporter.send(signal.SIGKILL)
-    stage.wait(200)
-    stage.start_exporter()
-    stage.wait(30)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recording:
     """A fault, and what has to come of it.
 
@@ -132,37 +46,61 @@ class Recording:
         alerts: what has to fire at some time after it, and nothing else.
         maybe: what may fire or not, as it is a matter of milliseconds.
         over: which of these have to have ended by the end.
+        later: what has to fire ``LATER_SECONDS`` after the end, if nothing else happens until then.
         tasks: how many tasks the fleet runs, of ``steps`` steps of ``seconds``.
         concurrency: of each worker.
+        options: further ones of each worker.
+        expecting: whether the exporter is told how many workers there should be.
     """
 
     fault: Callable[[Stage], None]
     alerts: tuple[str, ...] = ()
     maybe: tuple[str, ...] = ()
     over: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
     tasks: int = 6
     steps: int = 20
     seconds: float = 20.0
     concurrency: int = 4
+    options: tuple[str, ...] = ()
+    expecting: bool = True
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.fault.__name__
 
 
 RECORDINGS = (
     Recording(
-        kill, ("BatonWorkerHeartbeatStale",), over=("BatonWorkerHeartbeatStale",), seconds=5.0
+        fault=faults.kill,
+        alerts=("BatonWorkerHeartbeatStale",),
+        over=("BatonWorkerHeartbeatStale",),
+        seconds=5.0,
     ),
     Recording(
-        freeze,
-        ("BatonTakeoverStorm", "BatonWorkerHeartbeatStale", "BatonWritesRefused"),
+        fault=faults.freeze,
+        alerts=("BatonTakeoverStorm", "BatonWorkerHeartbeatStale", "BatonWritesRefused"),
         over=("BatonWorkerHeartbeatStale",),
         tasks=12,
         steps=60,
         seconds=5.0,
         concurrency=8,
     ),
-    Recording(drain, seconds=2.0, steps=60),
+    Recording(fault=faults.gasp, alerts=("BatonLeaseRenewalMarginLow",), steps=100),
+    Recording(fault=faults.drain, seconds=2.0, steps=60),
     Recording(
-        full,
-        (
+        fault=faults.hang,
+        alerts=("BatonRotationStalled", "BatonWorkerStalled"),
+        tasks=3,
+        steps=2,
+        seconds=1500.0,
+        concurrency=1,
+        options=("--drain-timeout", "1800"),
+    ),
+    Recording(
+        fault=faults.full,
+        alerts=(
             "BatonLeaseExpiredUnclaimed",
             "BatonTakeoverSlow",
             "BatonTakeoverStuck",
@@ -175,28 +113,45 @@ RECORDINGS = (
         concurrency=1,
     ),
     Recording(
-        gone,
-        (
+        fault=faults.gone,
+        alerts=(
             "BatonFleetBelowExpected",
             "BatonFleetHeartbeatsStale",
             "BatonLeaseExpiredUnclaimed",
             "BatonPoolWithoutWorkers",
+            "BatonQueueStalled",
             "BatonTakeoverSlow",
             "BatonWorkerHeartbeatStale",
         ),
-        over=("BatonWorkerHeartbeatStale",),
+        over=("BatonQueueStalled", "BatonWorkerHeartbeatStale"),
         seconds=5.0,
         steps=200,
     ),
     Recording(
-        poison,
-        ("BatonTakeoverSlow", "BatonTaskQuarantined", "BatonWorkerFlapping"),
+        fault=faults.burn,
+        alerts=("BatonTakeoverBudgetBurnFast", "BatonTakeoverSlow", "BatonTakeoverStorm"),
+        later=("BatonTakeoverBudgetBurnSlow",),
+        tasks=60,
+        steps=60,
+        concurrency=20,
+    ),
+    Recording(
+        fault=faults.heir,
+        alerts=("BatonTakeoverRepeated", "BatonTakeoverSlow"),
+        tasks=4,
+        seconds=5.0,
+        steps=60,
+        concurrency=8,
+    ),
+    Recording(
+        fault=faults.poison,
+        alerts=("BatonTakeoverSlow", "BatonTaskQuarantined", "BatonWorkerFlapping"),
         maybe=("BatonTakeoverRepeated",),
         tasks=0,
     ),
     Recording(
-        outage,
-        (
+        fault=faults.outage,
+        alerts=(
             "BatonFleetHeartbeatsStale",
             "BatonHeartbeatsFailing",
             "BatonWorkerHeartbeatStale",
@@ -204,7 +159,11 @@ RECORDINGS = (
         over=("BatonWorkerHeartbeatStale",),
         tasks=0,
     ),
-    Recording(vanish, ("BatonExporterAbsent", "BatonSourceDown"), tasks=0),
+    Recording(
+        fault=faults.slow, alerts=("BatonCheckpointSlow",), tasks=3, steps=300, seconds=7.0
+    ),
+    Recording(fault=faults.vanish, alerts=("BatonExporterAbsent", "BatonSourceDown"), tasks=0),
+    Recording(fault=faults.other, alerts=("BatonPoolVanished",), tasks=0, expecting=False),
 )
 
 
