@@ -159,9 +159,7 @@ RECORDINGS = (
         over=("BatonWorkerHeartbeatStale",),
         tasks=0,
     ),
-    Recording(
-        fault=faults.slow, alerts=("BatonCheckpointSlow",), tasks=3, steps=300, seconds=7.0
-    ),
+    Recording(fault=faults.slow, alerts=("BatonCheckpointSlow",), tasks=3, steps=300, seconds=7.0),
     Recording(fault=faults.vanish, alerts=("BatonExporterAbsent", "BatonSourceDown"), tasks=0),
     Recording(fault=faults.other, alerts=("BatonPoolVanished",), tasks=0, expecting=False),
 )
