@@ -7,13 +7,15 @@ import os
 import shutil
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from baton.cli import prune
 from baton.cli.output import counted, print_json
 from baton.cli.parser import (
+    STORE_VARIABLE,
     Parser,
     Verbs,
     add_group,
@@ -25,6 +27,8 @@ from baton.cli.parser import (
 from baton.domain.ledger import Event
 from baton.domain.verify import Finding, Verifier
 from baton.errors import BadInput
+from baton.fleet.archive import read_archives
+from baton.fleet.reading import PrunedSoFar
 from baton.fleet.store import Store, open_store
 from baton.observe.timeline import render_text, timeline, to_dicts
 
@@ -47,6 +51,7 @@ def add(verbs: Verbs) -> None:
         verbs, "ledger", "read, check and copy the record of what happened", dest="action"
     )
     _add_export(below)
+    prune.add(below)
     _add_timeline(below)
     _add_verify(below)
 
@@ -98,6 +103,13 @@ def _add_verify(below: Verbs) -> None:
     parser.add_argument(
         "--seal", metavar="FILE", help="a seal of this ledger that was kept elsewhere"
     )
+    parser.add_argument(
+        "--archive",
+        metavar="PATH",
+        type=Path,
+        help="judge what was pruned as well, from this archive or this folder of archives; without"
+        " a store, judge that alone",
+    )
     parser.set_defaults(run=run_verify)
 
 
@@ -126,30 +138,68 @@ def run_timeline(args: Namespace) -> int:
 def run_verify(args: Namespace) -> int:
     """Check the ledger."""
     sealed = None if args.seal is None else _read_seal(Path(args.seal))
+    if args.archive is not None and not args.store and not os.environ.get(STORE_VARIABLE):
+        verifier = Verifier(sealed and sealed["chains"])
+        found = _judge(verifier, counted(read_archives(args.archive), "events"), _wanted(args))
+        return _say(args, verifier, found, PrunedSoFar(0, 0, 0))
     with closing(_opened(args)) as store:
         if sealed is not None and sealed["store_id"] != store.store_id:
             raise BadInput(detail=f"--seal {args.seal} is of another store: {sealed['store_id']}")
-        verifier = Verifier(sealed and sealed["chains"])
-        wanted = _wanted(args)
-        found: list[Finding] = []
-        for event in counted(_events(store), "events"):
-            wrong = verifier.apply(event)
-            found += wrong if _matches(event, wanted) else []
-    found += verifier.finish()
+        while True:
+            pruned = store.pruned()
+            told = store.told if args.archive is None else _nothing_told
+            verifier = Verifier(sealed and sealed["chains"], told)
+            events = counted(_archived_and_kept(args.archive, store), "events")
+            found = _judge(verifier, events, _wanted(args))
+            if store.pruned() == pruned:
+                return _say(args, verifier, found, pruned)
+            # Events went while they were read; what is there now is judged anew.
+
+
+def _judge(verifier: Verifier, events: Iterable[Event], wanted: dict[str, str]) -> list[Finding]:
+    found: list[Finding] = []
+    for event in events:
+        wrong = verifier.apply(event)
+        found += wrong if _matches(event, wanted) else []
+    return found + verifier.finish()
+
+
+def _nothing_told(chain: str) -> None:
+    """What an archive says is not taken from the store."""
+    del chain
+
+
+def _archived_and_kept(archive: Path | None, store: Store) -> Iterator[Event]:
+    """What was archived, then what the store has; the heads that are in both come once."""
+    known: dict[str, dict[int, str]] = {}
+    if archive is not None:
+        for event in read_archives(archive):
+            known.setdefault(event.chain, {})[event.n] = event.hash
+            yield event
+    for event in _events(store):
+        if known.get(event.chain, {}).get(event.n) != event.hash:
+            yield event
+
+
+def _say(args: Namespace, verifier: Verifier, found: list[Finding], pruned: PrunedSoFar) -> int:
     if args.json:
         print_json(
             {
                 "events": verifier.events,
                 "summary": verifier.summary(),
-                "sealed": sealed is not None,
+                "sealed": args.seal is not None,
+                "pruned": {"chains": pruned.chains, "events": pruned.events},
                 "checks": verifier.counts,
                 "findings": [finding.to_dict() for finding in found],
             }
         )
-    else:
-        for finding in found:
-            print(finding)
-        print(verifier.summary())
+        return EXIT_FINDINGS if found else 0
+    for finding in found:
+        print(finding)
+    print(verifier.summary())
+    if pruned.chains:
+        judged = "judged from the archive" if args.archive else "in archives, not judged here"
+        print(f"{pruned.events} events of {pruned.chains} finished tasks were pruned: {judged}")
     return EXIT_FINDINGS if found else 0
 
 

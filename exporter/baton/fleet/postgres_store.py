@@ -37,7 +37,7 @@ from baton.fleet.transactions import Store
 T = TypeVar("T")
 
 #: Bump with each new postgres_NNNN.sql; migrations are additive.
-SCHEMA = 2
+SCHEMA = 3
 
 #: The oldest server whose functions and guarantees are all there.
 _SERVER_MIN = 140000

@@ -26,7 +26,7 @@ from baton.fleet import clock
 from baton.fleet.sql import queries, script
 
 #: Bump with each new sqlite_data_NNNN.sql; migrations are additive.
-SCHEMA = 2
+SCHEMA = 3
 
 #: Between two tries to put a new file into WAL mode, in seconds.
 _SWITCH_EVERY_SECONDS = 0.005

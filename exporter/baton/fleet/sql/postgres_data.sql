@@ -197,3 +197,49 @@ BEGIN; SELECT baton_now(), pg_current_xact_id()::text
 
 -- outcome: what became of a transaction
 SELECT pg_xact_status(%s::text::xid8)
+
+-- prunable: finished tasks that ended before a moment, the longest first
+SELECT task_id, ended_at FROM baton_task
+WHERE state IN ('done', 'failed') AND external = 0 AND pruned = 0
+    AND ended_at < %(before)s AND (ended_at, task_id) > (%(after_at)s, %(after_id)s)
+ORDER BY ended_at, task_id LIMIT %(limit)s
+
+-- begin_prune: say into which archive a chain is about to go
+INSERT INTO baton_pruned (chain, task_id, batch) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING
+
+-- pruning: what was begun and not finished
+SELECT batch, task_id FROM baton_pruned WHERE told IS NULL ORDER BY batch, chain
+
+-- drop_prune: a chain that goes on after all
+DELETE FROM baton_pruned WHERE chain = %s AND told IS NULL
+
+-- end_prune: what a reader needs in the place of the events that go
+UPDATE baton_pruned SET events = %s, told = %s WHERE chain = %s AND told IS NULL
+
+-- delete_events: the events of a chain before its head
+DELETE FROM baton_event WHERE chain = %s AND n < %s
+
+-- delete_effects: what a finished task did and nothing asks for any more
+DELETE FROM baton_effect WHERE task_id = %s
+
+-- hollow_task: its name, its epoch and its digest stay
+UPDATE baton_task SET pruned = 1, input_type = NULL, input = NULL, resume_type = NULL, resume = NULL
+WHERE task_id = %s
+
+-- told: what there is to know right before the head of a pruned chain
+SELECT told FROM baton_pruned WHERE chain = %s AND told IS NOT NULL
+
+-- pruned: how far and how much was removed
+SELECT pruned_to, chains, events FROM baton_fold
+
+-- stored_fold: what the counters owe to everything up to a place
+SELECT fold FROM baton_fold
+
+-- save_fold: the same, further
+INSERT INTO baton_fold AS f (one, position, pruned_to, chains, events, fold)
+VALUES (1, %(position)s, 0, 0, 0, %(fold)s) ON CONFLICT (one) DO UPDATE SET
+    position = excluded.position, fold = excluded.fold WHERE excluded.position > f.position
+
+-- note_pruned: some more was removed
+UPDATE baton_fold SET
+    pruned_to = greatest(pruned_to, %s), chains = chains + %s, events = events + %s

@@ -197,3 +197,49 @@ SELECT type FROM baton_event
 WHERE chain = ?
     AND type IN ('session_started', 'session_draining', 'session_stopped', 'session_lost')
 ORDER BY n DESC LIMIT 1
+
+-- prunable: finished tasks that ended before a moment, the longest first
+SELECT task_id, ended_at FROM baton_task
+WHERE state IN ('done', 'failed') AND external = 0 AND pruned = 0
+    AND ended_at < :before AND (ended_at, task_id) > (:after_at, :after_id)
+ORDER BY ended_at, task_id LIMIT :limit
+
+-- begin_prune: say into which archive a chain is about to go
+INSERT INTO baton_pruned (chain, task_id, batch) VALUES (?, ?, ?) ON CONFLICT DO NOTHING
+
+-- pruning: what was begun and not finished
+SELECT batch, task_id FROM baton_pruned WHERE told IS NULL ORDER BY batch, chain
+
+-- drop_prune: a chain that goes on after all
+DELETE FROM baton_pruned WHERE chain = ? AND told IS NULL
+
+-- end_prune: what a reader needs in the place of the events that go
+UPDATE baton_pruned SET events = ?, told = ? WHERE chain = ? AND told IS NULL
+
+-- delete_events: the events of a chain before its head
+DELETE FROM baton_event WHERE chain = ? AND n < ?
+
+-- delete_effects: what a finished task did and nothing asks for any more
+DELETE FROM baton_effect WHERE task_id = ?
+
+-- hollow_task: its name, its epoch and its digest stay
+UPDATE baton_task SET pruned = 1, input_type = NULL, input = NULL, resume_type = NULL, resume = NULL
+WHERE task_id = ?
+
+-- told: what there is to know right before the head of a pruned chain
+SELECT told FROM baton_pruned WHERE chain = ? AND told IS NOT NULL
+
+-- pruned: how far and how much was removed
+SELECT pruned_to, chains, events FROM baton_fold
+
+-- stored_fold: what the counters owe to everything up to a place
+SELECT fold FROM baton_fold
+
+-- save_fold: the same, further
+INSERT INTO baton_fold AS f (one, position, pruned_to, chains, events, fold)
+VALUES (1, :position, 0, 0, 0, :fold) ON CONFLICT (one) DO UPDATE SET
+    position = excluded.position, fold = excluded.fold WHERE excluded.position > f.position
+
+-- note_pruned: some more was removed
+UPDATE baton_fold SET
+    pruned_to = max(pruned_to, ?), chains = chains + ?, events = events + ?
