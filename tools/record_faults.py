@@ -21,7 +21,7 @@ def kill(stage: Stage) -> None:
     """A worker is killed, and started again later."""
     stage.hit(signal.SIGKILL, "w-1")
     stage.wait(100)
-    stage.start_worker("w-1")
+    stage.bring_back("w-1")
     stage.wait(30)
 
 
@@ -64,7 +64,7 @@ def full(stage: Stage) -> None:
     """A worker is killed while the others have no slot free; it comes back after a while."""
     stage.hit(signal.SIGKILL, "w-1")
     stage.wait(150)
-    stage.start_worker("w-1")
+    stage.bring_back("w-1")
     stage.wait(30)
 
 
@@ -73,8 +73,7 @@ def gone(stage: Stage) -> None:
     stage.hit(signal.SIGKILL, *WORKERS)
     stage.submit(2, steps=1, seconds=1.0)
     stage.wait(650)
-    for name in WORKERS:
-        stage.start_worker(name)
+    stage.bring_back(*WORKERS)
     stage.wait(30)
 
 
@@ -82,8 +81,7 @@ def burn(stage: Stage) -> None:
     """All workers are killed with many tasks in their hands, and are back within a minute."""
     stage.hit(signal.SIGKILL, *WORKERS)
     stage.wait(30)
-    for name in WORKERS:
-        stage.start_worker(name)
+    stage.bring_back(*WORKERS)
     stage.wait(240)
 
 
@@ -95,8 +93,7 @@ def heir(stage: Stage) -> None:
     stage.wait(5)
     stage.start_worker("w-2", graphs="record_heirs")
     stage.until(lambda: stage.workers["w-2"].exit_code is not None, "the death of the heir")
-    for name in WORKERS:
-        stage.start_worker(name)
+    stage.bring_back(*WORKERS)
     stage.wait(60)
 
 

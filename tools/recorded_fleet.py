@@ -23,7 +23,7 @@ WORKERS = ("w-1", "w-2", "w-3")
 POOL = "default"
 
 #: Longer than every ordinary startup on a busy machine.
-_PATIENCE_SECONDS = 120.0
+_PATIENCE_SECONDS = 300.0
 _POLL_SECONDS = 0.1
 _TIMEOUT_SECONDS = 0.9
 
@@ -75,6 +75,13 @@ class Stage:
             *self.options,
         )
         self.workers[name] = self.cast.start(name, [sys.executable, "-m", "baton", *command])
+
+    def bring_back(self, *names: str) -> None:
+        """Start workers again, and wait until each has been heard."""
+        for name in names:
+            self.start_worker(name)
+        for name in names:
+            self.until_renewed(name)
 
     def rotate(self, name: str) -> None:
         """Let a worker drain, and start its successor."""
