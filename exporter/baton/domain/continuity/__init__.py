@@ -1,0 +1,1 @@
+"""Continuity: nothing lost, nothing done twice, nobody superseded, judged from the ledger."""
