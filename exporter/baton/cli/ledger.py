@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from baton.cli.continuity import judge_ledger, read_ledger
 from baton.cli.output import counted, print_json
 from baton.cli.parser import (
     Parser,
@@ -24,7 +25,7 @@ from baton.cli.parser import (
 )
 from baton.domain.ledger import Event
 from baton.domain.verify import Finding, Verifier
-from baton.errors import BadInput
+from baton.errors import BadInput, UnknownTask
 from baton.fleet.store import Store, open_store
 from baton.observe.timeline import render_text, timeline, to_dicts
 
@@ -90,9 +91,19 @@ def _add_verify(below: Verbs) -> None:
         "verify",
         "check that the ledger is whole, in order and unedited",
         "Exit 1 if anything is wrong with it. The whole ledger is read in any case; a filter"
-        " leaves out the findings about other events.",
+        " leaves out the findings about other events. With --continuity it is judged whether"
+        " anything was lost, done twice or done by a holder who had been replaced, as far as a"
+        " ledger tells: exit 0 if not, 1 if so, 2 if nothing was checked or the ledger is cut off.",
     )
     add_store(parser)
+    parser.add_argument(
+        "--ledger",
+        metavar="FILE",
+        help="a ledger that `baton ledger export` wrote, instead of a store",
+    )
+    parser.add_argument(
+        "--continuity", action="store_true", help="judge the continuity assertions instead"
+    )
     add_json(parser)
     _add_filters(parser)
     parser.add_argument(
@@ -125,22 +136,27 @@ def run_timeline(args: Namespace) -> int:
 
 def run_verify(args: Namespace) -> int:
     """Check the ledger."""
+    wanted = _wanted(args)
+    if args.continuity and wanted:
+        option = min(wanted).removesuffix("_id")
+        raise BadInput(detail=f"--continuity is of the whole ledger; leave out --{option}")
     sealed = None if args.seal is None else _read_seal(Path(args.seal))
-    with closing(_opened(args)) as store:
-        if sealed is not None and sealed["store_id"] != store.store_id:
-            raise BadInput(detail=f"--seal {args.seal} is of another store: {sealed['store_id']}")
-        verifier = Verifier(sealed and sealed["chains"])
-        wanted = _wanted(args)
+    seal = None if sealed is None else sealed["chains"]
+    with _ledger_of(args, sealed) as (events, whole):
+        if args.continuity:
+            return judge_ledger(list(events), complete=whole, seal=seal, as_json=args.json)
+        verifier = Verifier(seal)
         found: list[Finding] = []
-        for event in counted(_events(store), "events"):
+        for event in events:
             wrong = verifier.apply(event)
             found += wrong if _matches(event, wanted) else []
     found += verifier.finish()
+    cut = "" if whole else "; the file is cut off in its last line"
     if args.json:
         print_json(
             {
                 "events": verifier.events,
-                "summary": verifier.summary(),
+                "summary": verifier.summary() + cut,
                 "sealed": sealed is not None,
                 "checks": verifier.counts,
                 "findings": [finding.to_dict() for finding in found],
@@ -149,8 +165,27 @@ def run_verify(args: Namespace) -> int:
     else:
         for finding in found:
             print(finding)
-        print(verifier.summary())
-    return EXIT_FINDINGS if found else 0
+        print(verifier.summary() + cut)
+    return EXIT_FINDINGS if found or not whole else 0
+
+
+@contextmanager
+def _ledger_of(
+    args: Namespace, sealed: dict[str, Any] | None
+) -> Iterator[tuple[Iterator[Event], bool]]:
+    """The events of a store or of a file, and whether they were written to their end."""
+    if args.ledger is not None:
+        if args.store is not None:
+            raise BadInput(detail="give --store or --ledger, and not both")
+        events, whole = read_ledger(Path(args.ledger))
+        if args.task_id is not None and all(event.task_id != args.task_id for event in events):
+            raise UnknownTask(task_id=args.task_id)
+        yield counted(iter(events), "events"), whole
+        return
+    with closing(_opened(args)) as store:
+        if sealed is not None and sealed["store_id"] != store.store_id:
+            raise BadInput(detail=f"--seal {args.seal} is of another store: {sealed['store_id']}")
+        yield counted(_events(store), "events"), True
 
 
 def run_export(args: Namespace) -> int:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterable
 
 from baton.domain import catalogue as c
+from baton.domain.continuity import Watch
 from baton.domain.folds import Fold
 from baton.domain.ledger import Event
 from baton.domain.series import FoldedHistogram
@@ -36,7 +37,7 @@ _PROGRESS = frozenset(
 
 
 class LedgerTail:
-    """A fold of one store's ledger, and the checks that its events pass or fail."""
+    """A fold of one store's ledger, and the checks and assertions that its events pass or fail."""
 
     def __init__(self) -> None:
         """Begin before the first event."""
@@ -46,6 +47,7 @@ class LedgerTail:
     def _begin(self) -> None:
         self._fold = Fold()
         self._verifier = Verifier()
+        self._watch = Watch()
         self._last: Event | None = None
         self._progress_at: dict[str, int] = {}
         self._complete = False
@@ -108,7 +110,7 @@ class LedgerTail:
 
     def _take(self, event: Event) -> None:
         self._fold.apply(event)
-        self._verifier.apply(event)
+        self._watch.apply(event, self._verifier.apply(event))
         self._last = event
         if event.type in _PROGRESS and event.worker_id:
             self._progress_at[event.worker_id] = event.at
@@ -133,6 +135,9 @@ class LedgerTail:
             **counters,
             **histograms,
             c.LEASE_CONCURRENT_WRITERS: [Point((pool,), most) for pool, most in writers.items()],
+            c.CONTINUITY_VIOLATIONS: [
+                Point((name,), tally.violations) for name, tally in self._watch.tallies.items()
+            ],
             c.DIAGNOSTICS_INVALID: [Point((check,), n) for check, n in findings.items()],
         }
 
