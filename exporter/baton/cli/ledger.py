@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from baton.cli import prune
+from baton.cli.continuity import judge_ledger, read_ledger
 from baton.cli.output import counted, print_json
 from baton.cli.parser import (
     STORE_VARIABLE,
@@ -25,8 +26,8 @@ from baton.cli.parser import (
     store_url,
 )
 from baton.domain.ledger import Event
-from baton.domain.verify import Finding, Verifier
-from baton.errors import BadInput
+from baton.domain.verify import Finding, Seal, Verifier
+from baton.errors import BadInput, UnknownTask
 from baton.fleet.archive import read_archives
 from baton.fleet.reading import PrunedSoFar
 from baton.fleet.store import Store, open_store
@@ -95,9 +96,19 @@ def _add_verify(below: Verbs) -> None:
         "verify",
         "check that the ledger is whole, in order and unedited",
         "Exit 1 if anything is wrong with it. The whole ledger is read in any case; a filter"
-        " leaves out the findings about other events.",
+        " leaves out the findings about other events. With --continuity it is judged whether"
+        " anything was lost, done twice or done by a holder who had been replaced, as far as a"
+        " ledger tells: exit 0 if not, 1 if so, 2 if nothing was checked or the ledger is cut off.",
     )
     add_store(parser)
+    parser.add_argument(
+        "--ledger",
+        metavar="FILE",
+        help="a ledger that `baton ledger export` wrote, instead of a store",
+    )
+    parser.add_argument(
+        "--continuity", action="store_true", help="judge the continuity assertions instead"
+    )
     add_json(parser)
     _add_filters(parser)
     parser.add_argument(
@@ -137,23 +148,62 @@ def run_timeline(args: Namespace) -> int:
 
 def run_verify(args: Namespace) -> int:
     """Check the ledger."""
+    wanted = _wanted(args)
+    if args.continuity and wanted:
+        option = min(wanted).removesuffix("_id")
+        raise BadInput(detail=f"--continuity is of the whole ledger; leave out --{option}")
     sealed = None if args.seal is None else _read_seal(Path(args.seal))
+    seal = None if sealed is None else sealed["chains"]
+    if args.ledger is not None:
+        return _verify_file(args, seal)
     if args.archive is not None and not args.store and not os.environ.get(STORE_VARIABLE):
-        verifier = Verifier(sealed and sealed["chains"])
-        found = _judge(verifier, counted(read_archives(args.archive), "events"), _wanted(args))
-        return _say(args, verifier, found, PrunedSoFar(0, 0, 0))
+        return _verify_events(args, seal, counted(read_archives(args.archive), "events"))
     with closing(_opened(args)) as store:
         if sealed is not None and sealed["store_id"] != store.store_id:
             raise BadInput(detail=f"--seal {args.seal} is of another store: {sealed['store_id']}")
-        while True:
-            pruned = store.pruned()
-            told = store.told if args.archive is None else _nothing_told
-            verifier = Verifier(sealed and sealed["chains"], told)
-            events = counted(_archived_and_kept(args.archive, store), "events")
-            found = _judge(verifier, events, _wanted(args))
-            if store.pruned() == pruned:
-                return _say(args, verifier, found, pruned)
-            # Events went while they were read; what is there now is judged anew.
+        while (code := _verify_store(args, store, seal)) is None:
+            pass  # events went while they were read; what is there now is judged anew
+        return code
+
+
+def _verify_file(args: Namespace, seal: Seal | None) -> int:
+    """Judge what `baton ledger export` wrote."""
+    if args.store is not None or args.archive is not None:
+        raise BadInput(detail="--ledger is judged alone; leave out --store and --archive")
+    events, whole = read_ledger(Path(args.ledger))
+    if args.task_id is not None and all(event.task_id != args.task_id for event in events):
+        raise UnknownTask(task_id=args.task_id)
+    return _verify_events(args, seal, counted(iter(events), "events"), whole=whole)
+
+
+def _verify_events(
+    args: Namespace, seal: Seal | None, events: Iterable[Event], *, whole: bool = True
+) -> int:
+    """Judge a ledger that is at hand without its store."""
+    if args.continuity:
+        return judge_ledger(list(events), complete=whole, seal=seal, as_json=args.json)
+    verifier = Verifier(seal)
+    found = _judge(verifier, events, _wanted(args))
+    return _say(args, verifier, found, PrunedSoFar(0, 0, 0), whole=whole)
+
+
+def _verify_store(args: Namespace, store: Store, seal: Seal | None) -> int | None:
+    """Judge the ledger of a store; None if it was pruned meanwhile."""
+    pruned = store.pruned()
+    events = counted(_archived_and_kept(args.archive, store), "events")
+    if args.continuity:
+        if pruned.chains and args.archive is None:
+            detail = (
+                f"{pruned.chains} finished tasks were pruned; name their archives: --archive DIR"
+            )
+            raise BadInput(detail=detail)
+        read = list(events)
+        if store.pruned() != pruned:
+            return None
+        return judge_ledger(read, complete=True, seal=seal, as_json=args.json)
+    verifier = Verifier(seal, store.told if args.archive is None else _nothing_told)
+    found = _judge(verifier, events, _wanted(args))
+    return _say(args, verifier, found, pruned) if store.pruned() == pruned else None
 
 
 def _judge(verifier: Verifier, events: Iterable[Event], wanted: dict[str, str]) -> list[Finding]:
@@ -181,26 +231,34 @@ def _archived_and_kept(archive: Path | None, store: Store) -> Iterator[Event]:
             yield event
 
 
-def _say(args: Namespace, verifier: Verifier, found: list[Finding], pruned: PrunedSoFar) -> int:
+def _say(
+    args: Namespace,
+    verifier: Verifier,
+    found: list[Finding],
+    pruned: PrunedSoFar,
+    *,
+    whole: bool = True,
+) -> int:
+    cut = "" if whole else "; the file is cut off in its last line"
     if args.json:
         print_json(
             {
                 "events": verifier.events,
-                "summary": verifier.summary(),
+                "summary": verifier.summary() + cut,
                 "sealed": args.seal is not None,
                 "pruned": {"chains": pruned.chains, "events": pruned.events},
                 "checks": verifier.counts,
                 "findings": [finding.to_dict() for finding in found],
             }
         )
-        return EXIT_FINDINGS if found else 0
+        return EXIT_FINDINGS if found or not whole else 0
     for finding in found:
         print(finding)
-    print(verifier.summary())
+    print(verifier.summary() + cut)
     if pruned.chains:
         judged = "judged from the archive" if args.archive else "in archives, not judged here"
         print(f"{pruned.events} events of {pruned.chains} finished tasks were pruned: {judged}")
-    return EXIT_FINDINGS if found else 0
+    return EXIT_FINDINGS if found or not whole else 0
 
 
 def run_export(args: Namespace) -> int:

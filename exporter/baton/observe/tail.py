@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterable
 
 from baton.domain import catalogue as c
+from baton.domain.continuity import Watch
 from baton.domain.folds import Fold
 from baton.domain.ledger import Event
 from baton.domain.series import FoldedHistogram
@@ -40,7 +41,7 @@ _PROGRESS = frozenset(
 
 
 class LedgerTail:
-    """A fold of one store's ledger, and the checks that its events pass or fail."""
+    """A fold of one store's ledger, and the checks and assertions that its events pass or fail."""
 
     def __init__(self) -> None:
         """Begin before the first event."""
@@ -50,6 +51,7 @@ class LedgerTail:
     def _begin(self, fold: Fold, verifier: Verifier) -> None:
         self._fold = fold
         self._verifier = verifier
+        self._watch = Watch()
         self._position = 0
         self._last: Event | None = None
         self._progress_at: dict[str, int] = {}
@@ -125,7 +127,7 @@ class LedgerTail:
     def _take(self, event: Event) -> None:
         if event.seq > self._fold.position:
             self._fold.apply(event)
-        self._verifier.apply(event)
+        self._watch.apply(event, self._verifier.apply(event))
         self._position = event.seq
         self._last = event
         if event.type in _PROGRESS and event.worker_id:
@@ -151,6 +153,9 @@ class LedgerTail:
             **counters,
             **histograms,
             c.LEASE_CONCURRENT_WRITERS: [Point((pool,), most) for pool, most in writers.items()],
+            c.CONTINUITY_VIOLATIONS: [
+                Point((name,), tally.violations) for name, tally in self._watch.tallies.items()
+            ],
             c.DIAGNOSTICS_INVALID: [Point((check,), n) for check, n in findings.items()],
         }
 
