@@ -22,7 +22,7 @@ def add(below: Verbs) -> None:
         "Their events go to JSON Lines files that `baton ledger verify --archive` checks; their"
         " checkpoints, effects and input go for good. Their names, epochs and the heads of their"
         " chains stay, and no counter falls. Workers may run meanwhile. A run that was killed is"
-        " finished by the next one with the same --archive. Threads leased by other runtimes, and"
+        " finished by the next one with the same --archive. Threads leased with `fleet.lease`, and"
         " chains that do not verify, are left alone.",
     )
     add_store(parser)

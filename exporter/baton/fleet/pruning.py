@@ -7,7 +7,7 @@ of each chain go, with effects, checkpoints and input, in transactions of bounde
 which looks again whether the task still stands where it was archived.
 
 What stays is the task's row with its epoch, and the head of its chain: a task that comes back, as
-one does when a restore is accepted, goes on from there. Threads that other runtimes lease are left
+one does when a restore is accepted, goes on from there. Threads leased with `fleet.lease` are left
 alone: whether such a conversation is over is not for us to say.
 """
 
