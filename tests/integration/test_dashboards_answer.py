@@ -215,7 +215,10 @@ def sent(board: str, query: str) -> str:
     return interpolated(boards()[board], query, __rate_interval=WINDOW, __range=WINDOW)
 
 
-@pytest.mark.parametrize("one", asked(), ids=str)
+ASKED = list(asked())
+
+
+@pytest.mark.parametrize("one", ASKED, ids=str)
 def test_every_query_of_every_panel_has_data(server: Asking, one: Asked) -> None:
     """A number comes back: the metric, its labels and every join are those of the exporter."""
     assert server.values(sent(one.board, one.target["expr"]))
