@@ -214,7 +214,7 @@ def test_a_ledger_that_is_cut_off_or_empty_passes_nothing(filled: Command) -> No
         (("--ledger", "list.jsonl"), "list.jsonl line 1: it is no event"),
         (("--ledger", "text.jsonl"), "text.jsonl line 1 is no JSON"),
         (("--ledger", "bytes.jsonl"), "bytes.jsonl is no ledger"),
-        (("--ledger", "list.jsonl", "--store", "sqlite:///fleet.db"), "and not both"),
+        (("--ledger", "list.jsonl", "--store", "sqlite:///fleet.db"), "leave out --store"),
         (("--ledger", "empty.jsonl", "--task", "t-9"), "'t-9'"),
         (("--continuity", "--task", "t-1"), "leave out --task"),
     ],

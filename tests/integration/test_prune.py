@@ -126,6 +126,9 @@ def test_what_finished_goes_and_the_heads_stay(
     said = command("ledger", "verify", "--store", store_url)
     assert f"{done.events} events of 4 finished tasks were pruned" in said.out
     assert_verified(command, store_url, folder)
+    judged = ("ledger", "verify", "--continuity", "--store", store_url)
+    assert "add their archives: --archive" in command(*judged).complaint
+    assert "continuity pass" in command(*judged, "--archive", str(folder)).out
     assert pruned(house, folder).tasks == 0
     assert len(list(folder.glob("*.jsonl"))) == 1
 
