@@ -127,7 +127,7 @@ def test_what_finished_goes_and_the_heads_stay(
     assert f"{done.events} events of 4 finished tasks were pruned" in said.out
     assert_verified(command, store_url, folder)
     judged = ("ledger", "verify", "--continuity", "--store", store_url)
-    assert "add their archives: --archive" in command(*judged).complaint
+    assert "name their archives: --archive DIR" in command(*judged).complaint
     assert "continuity pass" in command(*judged, "--archive", str(folder)).out
     assert pruned(house, folder).tasks == 0
     assert len(list(folder.glob("*.jsonl"))) == 1
