@@ -56,6 +56,7 @@ class ModelTask:
     resume: bool = False
     durable: bool = False
     work_at: int = 0
+    claimed_at: int = 0
 
     def fruitless_after(self, reason: TakeoverReason) -> int:
         """How many takeovers in a row brought nothing, if it is taken over now."""
@@ -146,10 +147,15 @@ class Model:
         stuck: list[ModelTask] = []
         waiting: list[ModelTask] = []
         for graph in wanted.graphs:
-            stuck += [t for t in others if t.graph == graph and t.deadline_us is not None]
+            stuck += [t for t in others if t.graph == graph and self.old_enough(t)]
             of_graph = [task for task in open_to_us if task.graph == graph]
             waiting += sorted(of_graph, key=lambda task: task.ready_at)[: wanted.limit]
         return [*left, *stuck, *sorted(waiting, key=lambda task: task.ready_at)]
+
+    def old_enough(self, task: ModelTask) -> bool:
+        """Whether it may be stuck; who was lately claimed is not even looked at."""
+        deadline_us = task.deadline_us
+        return deadline_us is not None and task.claimed_at + deadline_us < self.now
 
     def claim(self, wanted: Wanted) -> Found:
         """One round of claiming."""
@@ -193,6 +199,7 @@ class Model:
         task.fruitless, task.deadline_us = fruitless, deadline_us
         task.reason, task.avoid = None, None
         task.durable, task.work_at = False, self.now
+        task.claimed_at = self.now
 
     # Leaving
 
