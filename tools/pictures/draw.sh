@@ -13,8 +13,8 @@ mkdir -p "$work/public/boards"
 cp tools/pictures/*.js tools/pictures/*.jsx tools/pictures/*.mjs tools/pictures/*.json \
     tools/pictures/index.html "$work"
 cp dashboards/*.json "$work/public/boards"
-# The packages ask for versions of React that exclude each other; together they work.
-[ -d "$work/node_modules/vite" ] || (cd "$work" && npm install --ignore-scripts --legacy-peer-deps --no-audit)
+# The packages ask for versions of React's router that exclude each other; --force takes ours.
+[ -d "$work/node_modules/vite" ] || (cd "$work" && npm install --ignore-scripts --force --no-audit)
 (cd "$work" && npx vite build --logLevel warn)
 
 place=$(mktemp -d)

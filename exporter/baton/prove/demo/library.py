@@ -53,8 +53,8 @@ def _parsed(file: Path) -> dict[str, Unit]:
 def syntax(file: Path) -> ast.Module:
     """The syntax tree of a file, from any thread.
 
-    Until Python 3.13 all threads count the depth of a tree in one place, and a collection of garbage
-    may let another in: `SystemError: AST constructor recursion depth mismatch`
+    Until Python 3.13 all threads count the depth of a tree in one place, and a collection of
+    garbage may let another in: `SystemError: AST constructor recursion depth mismatch`
     (https://github.com/python/cpython/issues/106905). So one parses at a time.
 
     Raises:
