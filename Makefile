@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer, git and make; each target sets up .venv by itself, once.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs record bench
+.PHONY: help demo test lint format docs record bench pictures
 
 # .venv/bin comes first, as tools/prometheus.sh may have put prometheus and promtool there.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -44,3 +44,8 @@ record: ## record what the exporter serves during real kills, for the tests of t
 bench: ## measure what leases, takeovers and scrapes cost on this machine
 	@sh tools/setup.sh bench
 	$(PYTHON_IN_VENV) -m benchmarks $(ARGS)
+
+pictures: ## draw the dashboards from a live demo; wants node, npm and Chromium
+	@sh tools/setup.sh demo
+	@sh tools/prometheus.sh
+	@sh tools/pictures/draw.sh

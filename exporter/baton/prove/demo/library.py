@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sysconfig
+import threading
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -19,6 +20,8 @@ FIRST = (
 )
 FUNCTIONS_MIN = 6
 FUNCTIONS_MAX = 24
+
+_parsing = threading.Lock()
 
 
 def standard_library() -> Path:
@@ -44,8 +47,22 @@ def parsed(path: str) -> dict[str, Unit]:
 
 @lru_cache(maxsize=64)
 def _parsed(file: Path) -> dict[str, Unit]:
-    tree = ast.parse(file.read_bytes(), str(file))
-    return {unit.name: unit for unit in units(tree)}
+    return {unit.name: unit for unit in units(syntax(file))}
+
+
+def syntax(file: Path) -> ast.Module:
+    """The syntax tree of a file, from any thread.
+
+    Until Python 3.13 all threads count the depth of a tree in one place, and a collection of
+    garbage may let another in: `SystemError: AST constructor recursion depth mismatch`
+    (https://github.com/python/cpython/issues/106905). So one parses at a time.
+
+    Raises:
+        OSError: there is no such file.
+        SyntaxError: it is not Python.
+    """
+    with _parsing:
+        return ast.parse(file.read_bytes(), str(file))
 
 
 def choose(count: int) -> list[str]:
