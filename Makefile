@@ -42,5 +42,5 @@ record: ## record what the exporter serves during real kills, for the tests of t
 	$(PYTHON_IN_VENV) tools/record.py $(ARGS)
 
 bench: ## measure what leases, takeovers and scrapes cost on this machine
-	@sh tools/setup.sh dev
+	@sh tools/setup.sh bench
 	$(PYTHON_IN_VENV) -m benchmarks $(ARGS)

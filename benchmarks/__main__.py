@@ -11,7 +11,19 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import contention, heartbeat, step, takeover
+from benchmarks import (
+    claims,
+    contention,
+    heartbeat,
+    instruments,
+    put,
+    scrape,
+    scrapers,
+    step,
+    takeover,
+    trial,
+    wave,
+)
 from benchmarks.harness import Figure, table
 
 _PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
@@ -22,6 +34,13 @@ _TRIES = 3
 _ALL: dict[str, Callable[[], list[Figure]]] = {
     "step": lambda: step.figures(rounds=12),
     "takeover": lambda: takeover.figures(kills=12, silences=3),
+    "trial": lambda: trial.figures(workers=50, tasks=5000, kills=200, seed=1),
+    "claims": lambda: claims.figures(rounds=15),
+    "put": lambda: put.figures(rounds=15),
+    "wave": wave.figures,
+    "scrape": lambda: scrape.figures(rounds=9),
+    "scrapers": lambda: scrapers.figures(rounds=6),
+    "instruments": lambda: instruments.figures(rounds=12),
     "heartbeat": lambda: heartbeat.figures(rounds=15),
     "contention": lambda: contention.figures(seconds=8.0),
 }

@@ -7,6 +7,7 @@ and a run in which the base differs from itself by more than ``NOISE_MAX`` is vo
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ class Figure:
         bar: what it is held to.
         at_most: whether the bar is an upper bound.
         void: the run was too noisy to say.
+        unit: ``x`` for a ratio, nothing for a count.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Figure:
     at_most: bool
     detail: str
     void: bool = False
+    unit: str = "x"
 
     @property
     def holds(self) -> bool:
@@ -53,6 +56,11 @@ class Cost:
 
     wall: float
     cpu: float
+
+
+def say(what: str) -> None:
+    """Tell whoever waits how far it has come."""
+    print(f"  {what}", file=sys.stderr, flush=True)  # noqa: T201 - progress
 
 
 def measure(work: Callable[[], None]) -> Cost:
@@ -74,6 +82,7 @@ class Paired:
     wall: float
     cpu: float
     base_wall: float
+    base_cpu: float
     wall_noise: float
     cpu_noise: float
 
@@ -107,6 +116,7 @@ def paired(base: Callable[[], None], candidate: Callable[[], None], rounds: int)
         wall=low(ours, "wall") / low(both, "wall"),
         cpu=low(ours, "cpu") / low(both, "cpu"),
         base_wall=low(both, "wall"),
+        base_cpu=low(both, "cpu"),
         wall_noise=noise("wall"),
         cpu_noise=noise("cpu"),
     )
@@ -117,10 +127,10 @@ def table(figures: Sequence[Figure]) -> str:
     rows = [("what", "measured", "bar", "", "detail")]
     for figure in figures:
         sign = "≤" if figure.at_most else "≥"
-        measured = f"{figure.value:.3g}x" if figure.value < _WHOLE else f"{figure.value:.0f}x"
-        rows.append(
-            (figure.name, measured, f"{sign} {figure.bar:g}x", figure.verdict, figure.detail)
-        )
+        unit = figure.unit
+        measured = f"{figure.value:.3g}" if figure.value < _WHOLE else f"{figure.value:.0f}"
+        bar = f"{sign} {figure.bar:g}{unit}"
+        rows.append((figure.name, f"{measured}{unit}", bar, figure.verdict, figure.detail))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"

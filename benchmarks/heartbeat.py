@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from baton.fleet.fleet import open as open_fleet
 from baton.fleet.model import ClaimRequest, SessionSpec
 from baton.fleet.store import Store
-from benchmarks.harness import NOISE_MAX, Figure, paired
+from baton.prove.local_postgres import local_postgres
+from benchmarks.harness import NOISE_MAX, Figure, paired, say
 
 LEASES = 1000
 BAR = 1.2
@@ -42,23 +44,29 @@ def _session(store: Store, name: str, leases: int) -> Callable[[], None]:
     return beat
 
 
-def figures(rounds: int) -> list[Figure]:
-    """One session with one lease, another with a thousand."""
-    with (
-        tempfile.TemporaryDirectory(prefix="baton-bench-") as folder,
-        open_fleet(f"sqlite:///{folder}/fleet.db?synchronous=off") as fleet,
-    ):
+def _on(kind: str, url: str, rounds: int) -> Figure:
+    with open_fleet(url) as fleet:
+        say(f"{kind}: one session with {LEASES} leases, another with one")
         one = _session(fleet.store, "one", 1)
         many = _session(fleet.store, "many", LEASES)
+        one()
+        many()
         result = paired(one, many, rounds)
-    return [
-        Figure(
-            f"heartbeat with {LEASES} leases / with 1",
-            result.wall,
-            BAR,
-            at_most=True,
-            detail=f"{result.base_wall / _BEATS * 1e6:.0f} µs a heartbeat, base against base "
-            f"{result.wall_noise:.1%}",
-            void=result.wall_noise > NOISE_MAX,
-        )
-    ]
+    return Figure(
+        f"{kind}: heartbeat with {LEASES} leases / with 1",
+        result.wall,
+        BAR,
+        at_most=True,
+        detail=f"{result.base_wall / _BEATS * 1e6:.0f} µs a heartbeat, base against base "
+        f"{result.wall_noise:.1%}",
+        void=result.wall_noise > NOISE_MAX,
+    )
+
+
+def figures(rounds: int) -> list[Figure]:
+    """One session with one lease, another with a thousand, on both stores."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="baton-bench-"))
+        url = f"sqlite:///{folder}/fleet.db?synchronous=off"
+        found = [_on("SQLite", url, rounds)]
+        return [*found, _on("PostgreSQL", stack.enter_context(local_postgres()), rounds)]

@@ -40,7 +40,8 @@ def loop_graph() -> StateGraph[Counting, None, Counting, Counting]:
     return builder
 
 
-def _limit(config: Any) -> Any:
+def limited(config: Any) -> Any:
+    """A config that lets all the steps happen."""
     return {**config, "recursion_limit": STEPS + 10}
 
 
@@ -55,7 +56,7 @@ def stock(folder: Path, synchronous: str) -> Callable[[], None]:
 
     def run() -> None:
         config = {"configurable": {"thread_id": uuid.uuid4().hex}}
-        graph.invoke({"n": 0}, _limit(config), durability="sync")
+        graph.invoke({"n": 0}, limited(config), durability="sync")
 
     return run
 
@@ -70,7 +71,7 @@ def fenced(folder: Path, synchronous: str) -> tuple[Callable[[], None], Fleet]:
         with fleet.lease(f"t-{uuid.uuid4().hex}") as lease:
             lease.on_write = instruments.checkpoint_write
             lease.on_node = lambda node, seconds: instruments.node("loop", node)(seconds)
-            graph.invoke({"n": 0}, _limit(lease.config), durability="sync")
+            graph.invoke({"n": 0}, limited(lease.config), durability="sync")
 
     return run, fleet
 

@@ -23,7 +23,7 @@ WORKERS = ("w-1", "w-2", "w-3")
 POOL = "default"
 
 #: Longer than every ordinary startup on a busy machine.
-_PATIENCE_SECONDS = 120.0
+_PATIENCE_SECONDS = 300.0
 _POLL_SECONDS = 0.1
 _TIMEOUT_SECONDS = 0.9
 
@@ -36,6 +36,10 @@ class Stage:
         folder: where its store and its logs are.
         cast: its processes.
         tape: what was scraped.
+        concurrency: of each worker.
+        options: further ones of each worker.
+        supervised: whether workers that end are started again.
+        expecting: whether the exporter is told how many workers there should be.
     """
 
     folder: Path
@@ -43,9 +47,11 @@ class Stage:
     tape: Tape = field(default_factory=Tape)
     workers: dict[str, Process] = field(default_factory=dict)
     concurrency: int = 4
+    options: tuple[str, ...] = ()
     supervised: bool = False
-    exporter: Process | None = None
+    expecting: bool = True
     fault_second: int = 0
+    _exporter: Process | None = None
     _address: str = ""
     _known: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
@@ -55,23 +61,59 @@ class Stage:
         """The store's file."""
         return self.folder / "fleet.db"
 
-    def start_worker(self, name: str) -> None:
-        """Start a worker with the times that are Baton's defaults."""
+    def start_worker(self, name: str, *, graphs: str = "record_graphs") -> None:
+        """Start a worker with the times that are Baton's defaults.
+
+        Args:
+            name: of the worker.
+            graphs: the module that it loads its graphs from.
+        """
         command = (
             *("worker", "--store", f"sqlite:///{self.store}", "--worker-id", name),
-            *("--graph", "walk=record_graphs:walk", "--graph", "poison=record_graphs:poison"),
+            *("--graph", f"walk={graphs}:walk", "--graph", f"poison={graphs}:poison"),
             *("--concurrency", str(self.concurrency), "--metrics", "127.0.0.1:0"),
+            *self.options,
         )
         self.workers[name] = self.cast.start(name, [sys.executable, "-m", "baton", *command])
 
-    def start_exporter(self) -> None:
-        """Start the exporter where it was before, if it was."""
+    def bring_back(self, *names: str) -> None:
+        """Start workers again, and wait until each has been heard."""
+        for name in names:
+            self.start_worker(name)
+        for name in names:
+            self.until_renewed(name)
+
+    def rotate(self, name: str) -> None:
+        """Let a worker drain, and start its successor."""
+        self.end(name)
+        self.start_worker(name)
+
+    def end(self, name: str) -> None:
+        """Let a worker drain."""
+        process = self.workers[name]
+        process.send(signal.SIGTERM)
+        self.until(lambda: process.exit_code is not None, f"the end of {name}")
+
+    def start_exporter(self, store: Path | None = None) -> None:
+        """Start the exporter where it was before, if it was.
+
+        Args:
+            store: another store than the fleet's.
+        """
         self._address = self._address or f"127.0.0.1:{free_port()}"
-        command = (
-            *("exporter", "--store", f"sqlite:///{self.store}", "--listen", self._address),
-            *("--expect", f"{POOL}={len(self.workers)}"),
+        expected = ("--expect", f"{POOL}={len(self.workers)}") if self.expecting else ()
+        command = ("exporter", "--store", f"sqlite:///{store or self.store}", *expected)
+        listen = ("--listen", self._address)
+        self._exporter = self.cast.start(
+            "exporter", [sys.executable, "-m", "baton", *command, *listen]
         )
-        self.exporter = self.cast.start("exporter", [sys.executable, "-m", "baton", *command])
+
+    def end_exporter(self, number: signal.Signals) -> None:
+        """End the exporter by a signal."""
+        process = self._exporter
+        assert process is not None
+        process.send(number)
+        self.until(lambda: process.exit_code is not None, "the end of the exporter")
 
     def submit(self, count: int, *, steps: int, seconds: float, graph: str = "walk") -> None:
         """Bring work."""
@@ -95,6 +137,17 @@ class Stage:
             if time.monotonic() > until:
                 raise SystemExit(f"{self.folder.name}: {what} did not happen; see {self.folder}")
             time.sleep(_POLL_SECONDS)
+
+    def until_renewed(self, worker: str) -> None:
+        """Wait for the next heartbeat of a worker."""
+        with baton.open(f"sqlite:///{self.store}") as fleet:
+
+            def beats() -> int:
+                sessions = fleet.store.sessions.recent(0)
+                return sum(one.beat for one in sessions if one.spec.worker_id == worker)
+
+            before = beats()
+            self.until(lambda: beats() > before, f"a heartbeat of {worker}")
 
     def hit(self, number: signal.Signals, *names: str) -> None:
         """Send a signal to workers, in the middle of their work."""

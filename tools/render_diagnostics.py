@@ -13,11 +13,13 @@ from pathlib import Path
 
 from baton.domain.catalogue import (
     CATALOGUE,
+    CONTINUITY_VIOLATIONS,
     DIAGNOSTICS_INVALID,
     LEASE_CONCURRENT_WRITERS,
     LEASE_TRANSITIONS,
 )
 from baton.domain.checks import CHECKS
+from baton.domain.continuity import ASSERTIONS, LEDGER_ONLY, NEEDS
 from baton.domain.folds import FOLDED
 from baton.domain.ledger import FIELDS, SCHEMA_VERSION
 from baton.domain.shapes import ANY, SHAPES, Shape
@@ -130,7 +132,16 @@ def _page() -> Iterator[str]:
         " histograms, takeovers, the timeline and the report are folds of the ledger: the same"
         " ledger gives the same results, wherever the reading of it is split."
     )
-    for part in (_events, _correlation, _lifecycles, _takeovers, _metrics, _timeline, _checks):
+    for part in (
+        _events,
+        _correlation,
+        _lifecycles,
+        _takeovers,
+        _metrics,
+        _timeline,
+        _checks,
+        _continuity,
+    ):
         yield from part()
 
 
@@ -352,6 +363,32 @@ def _checks() -> Iterator[str]:
     yield (
         "Whoever owns the store can rewrite all of it and make every hash fit. A seal, the chain"
         " heads exported to another place, makes that evident; without one the summary says so."
+    )
+
+
+def _continuity() -> Iterator[str]:
+    yield from _heading("Continuity assertions")
+    yield (
+        "Judged over a trial: a ledger, and what a scenario supplies beside it. A verdict is pass,"
+        " fail or unknown, and names the lines that show it. Unknown is what had nothing to check,"
+        " was not read to its end, lacks an input, or whose checker failed. `baton ledger verify"
+        " --continuity` judges what a ledger alone can show, and"
+        f" `{CONTINUITY_VIOLATIONS.name}` counts the violations of"
+        f" {_code(LEDGER_ONLY)}. Where one of V1 to V3 fails, the trial shows nothing."
+    )
+    yield ""
+    yield from _table(
+        ("id", "title", "question", "needs", "definition"),
+        (
+            (
+                found.id,
+                found.title,
+                found.question,
+                ", ".join(NEEDS[need] for need in found.needs),
+                found.definition.replace("``", "`"),
+            )
+            for found in ASSERTIONS.values()
+        ),
     )
 
 

@@ -1,7 +1,7 @@
-"""Make ``.venv`` ready, or see at a glance that it is: ``python tools/setup.py demo|dev``.
+"""Make ``.venv`` ready, or see at a glance that it is: ``python tools/setup.py demo|dev|bench``.
 
-``demo`` installs what Baton needs to run, ``dev`` also what its tests need. Standard library only,
-as this runs before anything is installed.
+``demo`` installs what Baton needs to run, ``dev`` also what its tests need, ``bench`` also what it
+is measured beside. Standard library only, as this runs before anything is installed.
 
 A marker in ``.venv`` says what stands there. It is written before the first change (unfinished)
 and again after the last one, so that an interrupted run is known for what it is. What is
@@ -29,7 +29,7 @@ PYTHON = VENV / "bin" / "python"
 MARKER = VENV / "baton-setup.json"
 
 #: What can be asked for; each includes the one before it.
-LEVELS = ("demo", "dev")
+LEVELS = ("demo", "dev", "bench")
 EXTRAS = "postgres,dashboards,gates,trials"
 LINES_OF_A_FAILURE = 20
 
@@ -156,10 +156,12 @@ def build(todo: Plan, wanted: Marker, lock: int) -> None:
         say("installing Baton and LangGraph (once)")
         run(lock, "pip", "install", "--editable", ".")
     else:
-        say("installing Baton, its extras and its development tools (once)")
+        groups = LEVELS[1 : LEVELS.index(todo.level) + 1]
+        say(f"installing Baton, its extras and its groups of tools: {', '.join(groups)} (once)")
         # Dependency groups need a newer pip than Python 3.11 brings.
         run(lock, "pip", "install", "--upgrade", "pip>=25.1")
-        run(lock, "pip", "install", "--editable", f".[{EXTRAS}]", "--group", "dev")
+        asked = [word for group in groups for word in ("--group", group)]
+        run(lock, "pip", "install", "--editable", f".[{EXTRAS}]", *asked)
     write_marker(replace(wanted, level=todo.level))
 
 

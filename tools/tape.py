@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 
 _STALE = "stale"
+_DATED = "_timestamp_seconds"
 
 Key = tuple[tuple[str, str], ...]
 
@@ -29,24 +30,50 @@ class Tape:
 
     def note(self, second: int, name: str, labels: dict[str, str], value: float) -> None:
         """One sample; what is a point in time is counted from the recording's start."""
-        if name.endswith("_timestamp_seconds"):
+        if name.endswith(_DATED):
             value -= self._began
         key = (name, tuple(sorted(labels.items())))
         self._series.setdefault(key, {})[second] = round(value, 2)
 
-    def lines(self, wanted: Callable[[str, dict[str, str]], bool]) -> Iterator[tuple[str, str]]:
-        """Series and values as promtool writes them."""
+    def lines(
+        self, wanted: Callable[[str, dict[str, str]], bool], *, every: int = 1, hold: int = 0
+    ) -> Iterator[tuple[str, str]]:
+        """Series and values as promtool writes them.
+
+        Args:
+            wanted: whether a series, by its name and labels, is.
+            every: of so many seconds one is taken.
+            hold: how often the last value is repeated where a series has not ended.
+        """
         for (name, labels), found in sorted(self._series.items()):
             if wanted(name, dict(labels)):
                 inside = ", ".join(f'{label}="{value}"' for label, value in labels)
-                yield f"{name}{{{inside}}}", compressed(found, self.looked)
+                values = compressed(
+                    found, self.looked, every=every, hold=hold, dates=name.endswith(_DATED)
+                )
+                yield f"{name}{{{inside}}}", values
 
 
-def compressed(found: dict[int, float], looked: list[int]) -> str:
+def compressed(
+    found: dict[int, float],
+    looked: list[int],
+    *,
+    every: int = 1,
+    hold: int = 0,
+    dates: bool = False,
+) -> str:
     """Values of each second in promtool's notation, runs folded.
 
     A series that ends is marked as stale, as Prometheus does when a scrape lacks it. In a second
-    without a scrape, as the recorder was late, the value before is the value still.
+    without a scrape, as the recorder was late, the value before is the value still; but a date has
+    no sample there, as rules subtract it from the time of its sample.
+
+    Args:
+        found: values by their seconds.
+        looked: the seconds with a scrape, from 0 on.
+        every: of so many seconds one is taken.
+        hold: how often the last value is repeated where the series has not ended.
+        dates: whether the values are points in time.
     """
     scrapes = set(looked)
     values: list[str | None] = []
@@ -57,7 +84,8 @@ def compressed(found: dict[int, float], looked: list[int]) -> str:
             value = _number(found[second]) if second in found else None if ended else _STALE
         elif ended:
             value = None
-        values.append(value)
+        values.append(None if dates and second not in scrapes else value)
+    values = [*values[::every], *([] if value in (None, _STALE) else [value] * hold)]
     runs = ((value, len(list(run))) for value, run in itertools.groupby(values))
     return " ".join(_run(value, length) for value, length in runs)
 

@@ -166,6 +166,68 @@ def test_bad_files_are_named(filled: Command, words: tuple[str, ...], named: str
     assert Path("list.json").read_text() == "[]"
 
 
+# Continuity
+
+
+def test_continuity_of_a_store_is_judged(filled: Command) -> None:
+    """What a ledger cannot show is listed with what is missing."""
+    said = filled.on("ledger", "verify", "--continuity")
+    assert said.code == 0, said
+    assert "PASS C10 The ledger is whole" in said.out
+    assert "?    C1  No step lost: not judged without an undisturbed control run" in said.out
+    found = json.loads(filled.on("ledger", "verify", "--continuity", "--json").out)
+    assert found["outcome"] == "pass"
+    assert [one["assertion"] for one in found["assertions"]][:2] == ["C1", "C2"]
+    assert {one["assertion"] for one in found["assertions"] if not one["judged"]} > {"C1", "C13"}
+
+
+def test_a_zombie_is_told_with_its_line(filled: Command) -> None:
+    """From an exported ledger as from the store."""
+    edit(filled, "epoch = 9")
+    filled.on("ledger", "export", "--out", "ledger.jsonl")
+    for words in (("--store", filled.url), ("--ledger", "ledger.jsonl")):
+        said = filled("ledger", "verify", "--continuity", *words)
+        assert said.code == 1
+        assert "FAIL C3  No zombie writes" in said.out
+        assert "         task:t-1#2\n" in said.out
+        assert "continuity fail" in said.out
+
+
+def test_a_ledger_that_is_cut_off_or_empty_passes_nothing(filled: Command) -> None:
+    """Exit 2: nobody knows."""
+    filled.on("ledger", "export", "--out", "ledger.jsonl")
+    whole = Path("ledger.jsonl").read_text()
+    Path("cut.jsonl").write_text(whole[:-30])
+    Path("empty.jsonl").write_text("")
+    for name in ("cut", "empty"):
+        said = filled("ledger", "verify", "--continuity", "--ledger", f"{name}.jsonl")
+        assert (said.code, "PASS" in said.out) == (2, False)
+        assert "continuity unknown" in said.out
+    assert filled("ledger", "verify", "--ledger", "ledger.jsonl").code == 0
+    assert "cut off" in filled("ledger", "verify", "--ledger", "cut.jsonl").out
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("--ledger", "nowhere.jsonl"), "--ledger nowhere.jsonl: No such file"),
+        (("--ledger", "list.jsonl"), "list.jsonl line 1: it is no event"),
+        (("--ledger", "text.jsonl"), "text.jsonl line 1 is no JSON"),
+        (("--ledger", "bytes.jsonl"), "bytes.jsonl is no ledger"),
+        (("--ledger", "list.jsonl", "--store", "sqlite:///fleet.db"), "leave out --store"),
+        (("--ledger", "empty.jsonl", "--task", "t-9"), "'t-9'"),
+        (("--continuity", "--task", "t-1"), "leave out --task"),
+    ],
+)
+def test_a_bad_ledger_file_is_named(command: Command, words: tuple[str, ...], named: str) -> None:
+    """With its line, where it has one."""
+    Path("list.jsonl").write_text("[]\n")
+    Path("text.jsonl").write_text("once upon a time\n")
+    Path("bytes.jsonl").write_bytes(b"\xff\n")
+    Path("empty.jsonl").write_text("")
+    assert named in command("ledger", "verify", *words).complaint
+
+
 # Export
 
 

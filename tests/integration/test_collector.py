@@ -14,6 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from tests.support.house import SECOND, TTL_SECONDS, House, ManualClock, Member, numbered
 
 from baton.domain import catalogue as c
+from baton.domain.continuity import LEDGER_ONLY
 from baton.domain.metric import Metric, Source
 from baton.domain.words import Evidence, TakeoverOutcome
 from baton.errors import LeaseLost, StoreError
@@ -27,9 +28,6 @@ from baton.observe.tail import LedgerTail
 
 GOLDEN = Path(__file__).with_name("scrape.golden.txt")
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
-
-#: Timestamps and counts that the story gives no occasion for.
-NOT_IN_THE_STORY = {c.CONTINUITY_VIOLATIONS}
 
 
 def collector(house: House, expect: dict[str, int] | None = None, **more: float) -> StoreCollector:
@@ -182,9 +180,7 @@ def test_the_scrape_of_the_story_is_known_by_heart(
 def test_the_story_is_told_whole(house_and_clock: tuple[House, ManualClock]) -> None:
     """Each metric that the exporter serves has a series, so the golden scrape covers it."""
     served = {metric for metric, points in told(house_and_clock).items() if list(points)}
-    assert {metric for metric in c.CATALOGUE if metric.source is Source.EXPORTER} == (
-        served | NOT_IN_THE_STORY
-    )
+    assert {metric for metric in c.CATALOGUE if metric.source is Source.EXPORTER} == served
 
 
 def test_strict_parsers_accept_the_scrape(
@@ -579,6 +575,24 @@ def test_an_edited_ledger_is_a_finding_and_no_failure(house: House, clock: Manua
     found = collector(house).collect()
     assert value(found, c.COLLECTOR_SUCCESS, "ledger") == 1
     assert value(found, c.DIAGNOSTICS_INVALID, "hash_mismatch") > 0  # type: ignore[operator]
+    assert value(found, c.CONTINUITY_VIOLATIONS, "C10") > 0  # type: ignore[operator]
+    with house.store.data.write() as write:
+        write.cursor.execute("DELETE FROM baton_event")
+
+
+def test_a_violation_is_counted_once_and_by_its_assertion(house: House, clock: ManualClock) -> None:
+    """Each event is judged once: another scrape adds nothing, whatever the history."""
+    story(house, clock)
+    exporter = collector(house)
+    assert set(values(exporter.collect(), c.CONTINUITY_VIOLATIONS)) == {(i,) for i in LEDGER_ONLY}
+    assert set(values(exporter.collect(), c.CONTINUITY_VIOLATIONS).values()) == {0}
+    with house.store.data.write() as write:
+        write.cursor.execute("UPDATE baton_event SET session_id = 'zombie' WHERE type = 'step'")
+    exporter = collector(house)
+    first = values(exporter.collect(), c.CONTINUITY_VIOLATIONS)
+    assert first["C3",] > 0  # type: ignore[operator]
+    assert first["C6",] == 0
+    assert values(exporter.collect(), c.CONTINUITY_VIOLATIONS) == first
     with house.store.data.write() as write:
         write.cursor.execute("DELETE FROM baton_event")
 

@@ -29,12 +29,6 @@ from baton.observe.server import MetricsServer, parse_address
 from baton.observe.settings import Settings
 from baton.prove.demo.cast import free_port
 
-#: Panels that have no data yet, and why.
-SILENT = {
-    ("Baton / Continuity and gate", "Violations"): "no assertion is judged in this story, and "
-    f"{c.CONTINUITY_VIOLATIONS.name} has series only for those that were",
-}
-
 #: A window that holds everything that the story does.
 WINDOW = "1m"
 SCRAPE_SECONDS = 1
@@ -221,21 +215,13 @@ def sent(board: str, query: str) -> str:
     return interpolated(boards()[board], query, __rate_interval=WINDOW, __range=WINDOW)
 
 
-ASKED = [one for one in asked() if (one.board, one.panel) not in SILENT]
+ASKED = list(asked())
 
 
 @pytest.mark.parametrize("one", ASKED, ids=str)
 def test_every_query_of_every_panel_has_data(server: Asking, one: Asked) -> None:
     """A number comes back: the metric, its labels and every join are those of the exporter."""
     assert server.values(sent(one.board, one.target["expr"]))
-
-
-@pytest.mark.parametrize(("board", "panel"), SILENT)
-def test_what_is_excused_is_truly_silent(server: Asking, board: str, panel: str) -> None:
-    """An excuse that is not needed any more has to go."""
-    queries = [one for one in asked() if (one.board, one.panel) == (board, panel)]
-    assert queries
-    assert [server.values(sent(board, one.target["expr"])) for one in queries] == [[]]
 
 
 #: Labels that only some installations attach to their targets.
@@ -272,7 +258,7 @@ def test_every_mark_is_a_query_and_new_versions_show(server: Asking) -> None:
 
 def test_exemplars_lead_from_a_takeover_to_its_task(server: Asking) -> None:
     """Prometheus hands them out for the queries that ask for them."""
-    queries = [one for one in ASKED if one.target["exemplar"]]
+    queries = [one for one in asked() if one.target["exemplar"]]
     assert queries
     for one in queries:
         query = sent(one.board, one.target["expr"])

@@ -18,6 +18,7 @@ from tests.support.runs import wait_until
 from baton.domain.words import TaskState
 from baton.errors import BadInput, BatonError, StoreNewer, StoreUnreachable
 from baton.fleet.model import Claims
+from baton.fleet.postgres_store import SCHEMA
 from baton.fleet.store import new_id, open_store
 
 #: Short enough to be waited out; nothing here is lost by silence.
@@ -97,10 +98,12 @@ def test_what_cannot_be_opened_says_why(postgres: PostgresServer, database: str)
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("UPDATE baton_meta SET value = '99' WHERE key = 'schema'")
         try:
-            with pytest.raises(StoreNewer, match="has schema 99, this Baton knows up to 1"):
+            with pytest.raises(StoreNewer, match=f"has schema 99, this Baton knows up to {SCHEMA}"):
                 open_store(database)
         finally:
-            connection.execute("UPDATE baton_meta SET value = '1' WHERE key = 'schema'")
+            connection.execute(
+                "UPDATE baton_meta SET value = %s WHERE key = 'schema'", (str(SCHEMA),)
+            )
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,3 +231,53 @@ def test_counts_hold_under_many_writers(database: str) -> None:
             thread.join()
         assert store.counts() == [("default", "g", "done", 40)]
         assert_ledger_holds(house.events())
+
+
+# Many at once
+
+
+def test_a_claim_passes_by_whoever_records_the_loss(
+    house: House, past: psycopg.Connection[Any]
+) -> None:
+    """A loss wakes every claimant; they do not queue for the dead session's chain."""
+    dead, heir = house.session("dead"), house.session("heir")
+    house.submit()
+    dead.claim()
+    house.bury(dead)
+    chain = f"session:{dead.id}"
+    with past.transaction():
+        past.execute("SELECT baton_own_chain(%s)", (chain,))
+        assert heir.claim().task_id == "t-1"
+        assert "session_lost" not in [e.type for e in house.events() if e.chain == chain]
+    # It stays to be settled, so the next claimant sees to it.
+    assert not heir.claims().won
+    assert [e.type for e in house.events() if e.chain == chain][-1] == "session_lost"
+
+
+def test_a_pool_lends_so_many_connections_and_no_more(
+    house: House, past: psycopg.Connection[Any]
+) -> None:
+    """Who comes later waits; who has one already gets its second."""
+    inside: list[int] = []
+    go = threading.Event()
+
+    def read() -> None:
+        with house.store.data.read():
+            inside.append(1)
+            go.wait(20)
+            with house.store.data.read():
+                pass
+
+    readers = [threading.Thread(target=read) for _ in range(12)]
+    for reader in readers:
+        reader.start()
+    wait_until(lambda: len(inside) == 8, "eight readers at once")
+    row = past.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name = 'baton' AND query LIKE 'SELECT 1%'"
+    ).fetchone()
+    assert row == (8,)
+    go.set()
+    for reader in readers:
+        reader.join(20)
+    assert len(inside) == 12

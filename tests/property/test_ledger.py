@@ -16,6 +16,7 @@ from tests.support.script import resealed
 from tests.support.story import VALUE, healthy_ledger, put
 
 from baton.domain import catalogue as c
+from baton.domain.continuity import LEDGER_ONLY, Outcome, Trial, judge
 from baton.domain.folds import UNKNOWN, Fold
 from baton.domain.ledger import (
     FIELDS,
@@ -322,6 +323,17 @@ def test_whatever_happens_can_be_told(fate: list[tuple[str, int, int]]) -> None:
         assert set(told) >= {(e.chain, e.n) for e in events if e.chain == f"task:{task}"}
 
 
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(FATES)
+def test_whatever_happens_no_assertion_fails(fate: list[tuple[str, int, int]]) -> None:
+    """Of those that a ledger alone can show.
+
+    L4 apart: here sessions are buried for a silence that never was, as no watcher would.
+    """
+    verdicts = judge(Trial(events=ledger_of(fate)), {*LEDGER_ONLY} - {"L4"})
+    assert [verdict.text for verdict in verdicts if verdict.outcome is Outcome.FAIL] == []
+
+
 # Whatever happens to a ledger
 
 
@@ -373,3 +385,19 @@ def test_any_exchange_within_a_chain_is_found(one: int, other: int) -> None:
     other_chain = [event.n for event in events if event.chain == _healthy()[other].chain]
     in_order = places == sorted(places) and other_chain == sorted(other_chain)
     assert bool(verify(events)) == (not in_order)
+
+
+@settings(deadline=None, max_examples=60)
+@given(PLACES, st.sampled_from(("dropped", "duplicated", "altered")), st.sampled_from(FIELDS))
+def test_any_single_change_fails_an_assertion_that_names_it(
+    place: int, what: str, name: str
+) -> None:
+    """Also a change at the end of a chain, which only the seal shows."""
+    events = list(_healthy())
+    event = events[place]
+    changed = {"dropped": [], "duplicated": [event, event], "altered": [_edited(event, name)]}[what]
+    events[place : place + 1] = changed
+    trial = Trial(events=events, seal=chain_heads(_healthy()))
+    failed = [verdict for verdict in judge(trial, LEDGER_ONLY) if verdict.outcome is Outcome.FAIL]
+    shown = {line.rpartition("#")[0] for verdict in failed for line in verdict.witnesses}
+    assert shown & {event.chain, *(one.chain for one in changed)}

@@ -25,6 +25,25 @@ def test_runs_are_folded_and_ends_are_marked(
     assert compressed(found, looked) == text
 
 
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        ({0: 1, 1: 2, 2: 3, 3: 4, 4: 5}, "1 3 5x2"),
+        ({0: 7, 1: 7}, "7 stale _x1"),
+        ({4: 7}, "_x2 7x2"),
+    ],
+)
+def test_a_recording_is_thinned_and_goes_on(found: dict[int, float], text: str) -> None:
+    """Every other second; what has not ended then stays as it was twice more, and nothing else."""
+    assert compressed(found, [0, 1, 2, 3, 4], every=2, hold=2) == text
+
+
+def test_a_date_does_not_grow_old_while_the_recorder_is_late() -> None:
+    """A sample of a second without a scrape would be a second older than what was served."""
+    found = {0: 7.0, 3: 7.0}
+    assert compressed(found, [0, 3], dates=True) == "7 _x2 7"
+
+
 def test_points_in_time_are_counted_from_the_start() -> None:
     """The clock of a test begins at 0, so 1970 was long before it."""
     tape = Tape()

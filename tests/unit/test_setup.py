@@ -31,6 +31,7 @@ def setup() -> ModuleType:
         (None, True, ("demo", False)),  # one made by hand is added to, never emptied
         (("demo", "here", "key"), True, None),
         (("dev", "here", "key"), True, None),  # dev includes demo
+        (("bench", "here", "key"), True, None),  # and so does bench
         (("demo", "here", "old"), True, ("demo", False)),  # pyproject.toml changed
         (("dev", "here", "old"), True, ("dev", False)),  # and what stands stays at its level
         (("dev", "here", None), True, ("dev", True)),  # interrupted

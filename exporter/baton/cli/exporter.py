@@ -12,7 +12,7 @@ from baton.cli import values
 from baton.cli.lasting import log_to_stderr
 from baton.cli.parser import Verbs, add_log, add_store, add_verb, store_url
 from baton.domain.catalogue import SOURCE_UP
-from baton.observe.collector import RETENTION_SECONDS
+from baton.observe.collector import DEADLINE_SECONDS, RETENTION_SECONDS
 from baton.observe.exporter import Exporter
 from baton.observe.server import parse_address
 
@@ -56,6 +56,14 @@ def add(verbs: Verbs) -> None:
         help="how long a worker is shown after its last session has ended"
         f" (default: {RETENTION_SECONDS:g}, a day)",
     )
+    parser.add_argument(
+        "--deadline",
+        metavar="SECONDS",
+        type=values.seconds,
+        default=DEADLINE_SECONDS,
+        help="how long one scrape waits for the store, which is shown as down beyond that; keep it"
+        f" below Prometheus' scrape_timeout (default: {DEADLINE_SECONDS:g})",
+    )
     parser.set_defaults(run=run)
 
 
@@ -66,7 +74,13 @@ def run(args: Namespace) -> int:
     with (
         _signals_held(),
         log_to_stderr(args),
-        Exporter(url, *args.listen, expect=expect, retention_seconds=args.retention) as exporter,
+        Exporter(
+            url,
+            *args.listen,
+            expect=expect,
+            retention_seconds=args.retention,
+            deadline_seconds=args.deadline,
+        ) as exporter,
     ):
         _log.info("serving http://%s/metrics", exporter.address)
         signal.sigwait(_STOPS)

@@ -7,14 +7,16 @@ import os
 import shutil
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from baton.cli import prune
 from baton.cli.continuity import judge_ledger, read_ledger
 from baton.cli.output import counted, print_json
 from baton.cli.parser import (
+    STORE_VARIABLE,
     Parser,
     Verbs,
     add_group,
@@ -24,8 +26,10 @@ from baton.cli.parser import (
     store_url,
 )
 from baton.domain.ledger import Event
-from baton.domain.verify import Finding, Verifier
+from baton.domain.verify import Finding, Seal, Verifier
 from baton.errors import BadInput, UnknownTask
+from baton.fleet.archive import read_archives
+from baton.fleet.reading import PrunedSoFar
 from baton.fleet.store import Store, open_store
 from baton.observe.timeline import render_text, timeline, to_dicts
 
@@ -48,6 +52,7 @@ def add(verbs: Verbs) -> None:
         verbs, "ledger", "read, check and copy the record of what happened", dest="action"
     )
     _add_export(below)
+    prune.add(below)
     _add_timeline(below)
     _add_verify(below)
 
@@ -109,6 +114,13 @@ def _add_verify(below: Verbs) -> None:
     parser.add_argument(
         "--seal", metavar="FILE", help="a seal of this ledger that was kept elsewhere"
     )
+    parser.add_argument(
+        "--archive",
+        metavar="PATH",
+        type=Path,
+        help="judge what was pruned as well, from this archive or this folder of archives; without"
+        " a store, judge that alone",
+    )
     parser.set_defaults(run=run_verify)
 
 
@@ -142,50 +154,111 @@ def run_verify(args: Namespace) -> int:
         raise BadInput(detail=f"--continuity is of the whole ledger; leave out --{option}")
     sealed = None if args.seal is None else _read_seal(Path(args.seal))
     seal = None if sealed is None else sealed["chains"]
-    with _ledger_of(args, sealed) as (events, whole):
-        if args.continuity:
-            return judge_ledger(list(events), complete=whole, seal=seal, as_json=args.json)
-        verifier = Verifier(seal)
-        found: list[Finding] = []
-        for event in events:
-            wrong = verifier.apply(event)
-            found += wrong if _matches(event, wanted) else []
-    found += verifier.finish()
+    if args.ledger is not None:
+        return _verify_file(args, seal)
+    if args.archive is not None and not args.store and not os.environ.get(STORE_VARIABLE):
+        return _verify_events(args, seal, counted(read_archives(args.archive), "events"))
+    with closing(_opened(args)) as store:
+        if sealed is not None and sealed["store_id"] != store.store_id:
+            raise BadInput(detail=f"--seal {args.seal} is of another store: {sealed['store_id']}")
+        while (code := _verify_store(args, store, seal)) is None:
+            pass  # events went while they were read; what is there now is judged anew
+        return code
+
+
+def _verify_file(args: Namespace, seal: Seal | None) -> int:
+    """Judge what `baton ledger export` wrote."""
+    if args.store is not None or args.archive is not None:
+        raise BadInput(detail="--ledger is judged alone; leave out --store and --archive")
+    events, whole = read_ledger(Path(args.ledger))
+    if args.task_id is not None and all(event.task_id != args.task_id for event in events):
+        raise UnknownTask(task_id=args.task_id)
+    return _verify_events(args, seal, counted(iter(events), "events"), whole=whole)
+
+
+def _verify_events(
+    args: Namespace, seal: Seal | None, events: Iterable[Event], *, whole: bool = True
+) -> int:
+    """Judge a ledger that is at hand without its store."""
+    if args.continuity:
+        return judge_ledger(list(events), complete=whole, seal=seal, as_json=args.json)
+    verifier = Verifier(seal)
+    found = _judge(verifier, events, _wanted(args))
+    return _say(args, verifier, found, PrunedSoFar(0, 0, 0), whole=whole)
+
+
+def _verify_store(args: Namespace, store: Store, seal: Seal | None) -> int | None:
+    """Judge the ledger of a store; None if it was pruned meanwhile."""
+    pruned = store.pruned()
+    events = counted(_archived_and_kept(args.archive, store), "events")
+    if args.continuity:
+        if pruned.chains and args.archive is None:
+            detail = (
+                f"{pruned.chains} finished tasks were pruned; name their archives: --archive DIR"
+            )
+            raise BadInput(detail=detail)
+        read = list(events)
+        if store.pruned() != pruned:
+            return None
+        return judge_ledger(read, complete=True, seal=seal, as_json=args.json)
+    verifier = Verifier(seal, store.told if args.archive is None else _nothing_told)
+    found = _judge(verifier, events, _wanted(args))
+    return _say(args, verifier, found, pruned) if store.pruned() == pruned else None
+
+
+def _judge(verifier: Verifier, events: Iterable[Event], wanted: dict[str, str]) -> list[Finding]:
+    found: list[Finding] = []
+    for event in events:
+        wrong = verifier.apply(event)
+        found += wrong if _matches(event, wanted) else []
+    return found + verifier.finish()
+
+
+def _nothing_told(chain: str) -> None:
+    """What an archive says is not taken from the store."""
+    del chain
+
+
+def _archived_and_kept(archive: Path | None, store: Store) -> Iterator[Event]:
+    """What was archived, then what the store has; the heads that are in both come once."""
+    known: dict[str, dict[int, str]] = {}
+    if archive is not None:
+        for event in read_archives(archive):
+            known.setdefault(event.chain, {})[event.n] = event.hash
+            yield event
+    for event in _events(store):
+        if known.get(event.chain, {}).get(event.n) != event.hash:
+            yield event
+
+
+def _say(
+    args: Namespace,
+    verifier: Verifier,
+    found: list[Finding],
+    pruned: PrunedSoFar,
+    *,
+    whole: bool = True,
+) -> int:
     cut = "" if whole else "; the file is cut off in its last line"
     if args.json:
         print_json(
             {
                 "events": verifier.events,
                 "summary": verifier.summary() + cut,
-                "sealed": sealed is not None,
+                "sealed": args.seal is not None,
+                "pruned": {"chains": pruned.chains, "events": pruned.events},
                 "checks": verifier.counts,
                 "findings": [finding.to_dict() for finding in found],
             }
         )
-    else:
-        for finding in found:
-            print(finding)
-        print(verifier.summary() + cut)
+        return EXIT_FINDINGS if found or not whole else 0
+    for finding in found:
+        print(finding)
+    print(verifier.summary() + cut)
+    if pruned.chains:
+        judged = "judged from the archive" if args.archive else "in archives, not judged here"
+        print(f"{pruned.events} events of {pruned.chains} finished tasks were pruned: {judged}")
     return EXIT_FINDINGS if found or not whole else 0
-
-
-@contextmanager
-def _ledger_of(
-    args: Namespace, sealed: dict[str, Any] | None
-) -> Iterator[tuple[Iterator[Event], bool]]:
-    """The events of a store or of a file, and whether they were written to their end."""
-    if args.ledger is not None:
-        if args.store is not None:
-            raise BadInput(detail="give --store or --ledger, and not both")
-        events, whole = read_ledger(Path(args.ledger))
-        if args.task_id is not None and all(event.task_id != args.task_id for event in events):
-            raise UnknownTask(task_id=args.task_id)
-        yield counted(iter(events), "events"), whole
-        return
-    with closing(_opened(args)) as store:
-        if sealed is not None and sealed["store_id"] != store.store_id:
-            raise BadInput(detail=f"--seal {args.seal} is of another store: {sealed['store_id']}")
-        yield counted(_events(store), "events"), True
 
 
 def run_export(args: Namespace) -> int:

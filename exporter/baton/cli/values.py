@@ -23,6 +23,15 @@ def seconds(text: str) -> float:
     return number
 
 
+def duration(text: str) -> float:
+    """A length of time with its unit, in seconds; none at all is one too."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+    number = _number(text[:-1])
+    if text[-1:] not in units or not (number >= 0 and math.isfinite(number)):
+        raise ArgumentTypeError(f"{text!r} is not a duration, such as 30d, 12h, 90m or 45s")
+    return number * units[text[-1]]
+
+
 def count(text: str) -> int:
     """A number of things, at least one."""
     if not (text.isascii() and text.isdigit() and int(text) > 0):

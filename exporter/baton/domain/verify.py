@@ -7,7 +7,7 @@ that evident. ``Verifier.summary`` says whether there was one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,6 +30,9 @@ VERSION = 1
 
 #: Chain heads that were exported elsewhere: the hash of the last event by chain.
 Seal = Mapping[str, str]
+
+#: What the pruned events of a chain told; None for a chain that is whole.
+Told = Callable[[str], ChainState | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +74,14 @@ class Verifier:
             start, at 0.
     """
 
-    def __init__(self, seal: Seal | None = None) -> None:
+    def __init__(self, seal: Seal | None = None, told: Told = lambda chain: None) -> None:  # noqa: ARG005
         """Begin before the first event.
 
         Args:
             seal: chain heads that were exported elsewhere, if there are any.
+            told: asked for a chain that does not begin with its first event.
         """
+        self._told = told
         self.events = 0
         self.counts = dict.fromkeys((*LINKS, *MEANINGS), 0)
         self._chains: dict[str, ChainState] = {}
@@ -90,7 +95,8 @@ class Verifier:
         self.events += 1
         before = self._chains.get(event.chain)
         if before is None:
-            before = self._chains[event.chain] = ChainState()
+            pruned = self._told(event.chain) if event.n else None
+            before = self._chains[event.chain] = pruned or ChainState()
         wrong: dict[str, str] = {}
         for name, place in LINKS.items():
             if (detail := place(event, before)) is not None:
@@ -121,6 +127,14 @@ class Verifier:
         if self._seal is not None:
             self.counts[name] = len(findings)
         return findings
+
+    def state_of(self, chain: str) -> ChainState:
+        """What a chain has told so far.
+
+        Raises:
+            KeyError: nothing yet.
+        """
+        return self._chains[chain]
 
     def summary(self) -> str:
         """What was judged and how far it can be trusted, in one line."""

@@ -107,8 +107,8 @@ class Claiming(Operating):
             with self.data.write() as write:
                 at_rest = self.sessions.at_rest(write, session.spec.session_id)
                 rows = write.all("held", (session.spec.session_id,))
-                moves.record_loss(write, session)
-            if at_rest and all(row["external"] for row in rows):
+                recorded = moves.record_loss(write, session)
+            if at_rest and recorded and all(row["external"] for row in rows):
                 self.sessions.settle(session.spec.session_id)
 
 

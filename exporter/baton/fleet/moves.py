@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from baton.domain.ledger import task_chain
+from baton.domain.ledger import session_chain, task_chain
 from baton.domain.words import (
     FRUITLESS_REASONS,
     EventType,
@@ -139,10 +139,19 @@ def _ended(task: Task, holder: Session, progress: Progress) -> Cause:
     )
 
 
-def record_loss(write: Write, session: Session) -> None:
-    """Put the loss of a session into its chain, once."""
+def record_loss(write: Write, session: Session) -> bool:
+    """Put the loss of a session into its chain, once; returns whether it is there.
+
+    A loss wakes every claimant, and each of them does this: whoever finds another at it passes by.
+    """
     if session.state is not SessionState.LOST:
-        return
+        return True
+    chain = session_chain(session.spec.session_id)
+    told = write.one("session_told", (chain,))
+    if told and told[0] == EventType.SESSION_LOST:
+        return True
+    if not write.free_chain(chain):
+        return False
     write.append_session(
         session.spec.session_id,
         session.spec.worker_id,
@@ -155,6 +164,7 @@ def record_loss(write: Write, session: Session) -> None:
         },
         reason=session.evidence,
     )
+    return True
 
 
 def claim(

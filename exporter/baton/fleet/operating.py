@@ -43,6 +43,9 @@ class Operating(Reading):
         with self.data.write() as write:
             row = _existing(write, task_id)
             _legal(row, "retry", OPERATOR_ACTIONS["retry"][0])
+            if row["pruned"]:
+                detail = f"task {task_id!r} was pruned, its checkpoints with it; submit it anew"
+                raise BadInput(detail=f"{detail} under another id")
             return self._reopen(write, row, EventType.OPERATOR_ACTION, {"action": "retry"}, None)
 
     def _reopen(

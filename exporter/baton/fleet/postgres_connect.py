@@ -39,7 +39,10 @@ _RETRY_EVERY_SECONDS = 0.05
 #: How often overdue calls are looked for, in seconds.
 _WATCH_EVERY_SECONDS = 0.1
 
-#: Idle connections that a pool keeps.
+#: Connections that a pool lends at a time; who comes later waits for one.
+_MOST = 8
+
+#: Idle connections that it keeps.
 _KEEP = 4
 
 
@@ -268,6 +271,8 @@ class Pool:
         self._timeouts = timeouts
         self._lock = threading.Lock()
         self._idle: list[psycopg.Connection[Row]] = []
+        self._places = threading.Semaphore(_MOST)
+        self._placed = threading.local()
         self._closed = False
         self._deadlines = _Deadlines()
         #: Asked of each new connection before it is used.
@@ -286,7 +291,7 @@ class Pool:
             ConnectionCut: there is none to be had, or it broke; idle ones are given up with it.
             StoreBusy, StoreError: as they say.
         """
-        with self._lent(self._take()) as connection:
+        with self._lent() as connection:
             yield connection
 
     def retry(self, call: Callable[[Any, bool], T]) -> T:
@@ -317,7 +322,7 @@ class Pool:
 
         def attempt(_: bool) -> tuple[ExitStack, psycopg.Connection[Row], T]:  # noqa: FBT001
             with ExitStack() as stack:
-                connection = stack.enter_context(self._lent(self._take()))
+                connection = stack.enter_context(self._lent())
                 began = begin(connection)
                 return stack.pop_all(), connection, began
 
@@ -338,15 +343,32 @@ class Pool:
                 threading.Event().wait(_RETRY_EVERY_SECONDS)
 
     @contextmanager
-    def _lent(self, connection: psycopg.Connection[Row]) -> Iterator[psycopg.Connection[Row]]:
+    def _lent(self) -> Iterator[psycopg.Connection[Row]]:
+        with self._place():
+            connection = self._take()
+            try:
+                with plain_errors(self.url), self._deadlines.within(connection, self.call_seconds):
+                    yield connection
+            except ConnectionCut:
+                connection.close()
+                raise
+            finally:
+                self._give_back(connection)
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        # A thread that has a connection may need a second one: it must not wait for itself.
+        if getattr(self._placed, "taken", False):
+            yield
+            return
+        if not self._places.acquire(timeout=self.call_seconds):
+            raise StoreBusy(holder=f"{_MOST} other calls of this process")
+        self._placed.taken = True
         try:
-            with plain_errors(self.url), self._deadlines.within(connection, self.call_seconds):
-                yield connection
-        except ConnectionCut:
-            connection.close()
-            raise
+            yield
         finally:
-            self._give_back(connection)
+            self._placed.taken = False
+            self._places.release()
 
     def _take(self) -> psycopg.Connection[Row]:
         with self._lock:

@@ -37,7 +37,7 @@ from baton.fleet.transactions import Store
 T = TypeVar("T")
 
 #: Bump with each new postgres_NNNN.sql; migrations are additive.
-SCHEMA = 1
+SCHEMA = 3
 
 #: The oldest server whose functions and guarantees are all there.
 _SERVER_MIN = 140000
@@ -250,7 +250,11 @@ def _prepare(pool: Pool, url: str, *, create: bool) -> str:
         if not known and not create:
             detail = "the schema has no Baton store; `baton store migrate` makes one"
             raise StoreUnreachable(url=url, detail=detail)
-        if _schema_of(connection, url, known=known) < SCHEMA and create:
+        found = _schema_of(connection, url, known=known)
+        if found < SCHEMA:
+            if not create:
+                detail = f"its schema is {found}; `baton store migrate` brings it to {SCHEMA}"
+                raise StoreUnreachable(url=url, detail=detail)
             _migrate(connection, url)
         row = connection.execute("SELECT value FROM baton_meta WHERE key = 'store_id'").fetchone()
         return str(row[0])

@@ -3,7 +3,7 @@
 Each session takes an advisory lock on a connection that does nothing else. When its process ends,
 the kernel closes the connection, the server drops the lock, and whoever looks at ``pg_locks`` sees
 it gone. One worker looks many times a second: the one that holds the watcher's own lock. The
-others try for that lock a few times a second, so a watcher that dies is replaced at once.
+others try for that lock too, together about as often, so a watcher that dies is replaced at once.
 
 A lock that is gone is evidence only if it was there before, for the whole time that we could
 see: a restart of the server drops every lock, and what cut our own connection may have cut those
@@ -35,7 +35,8 @@ _log = logging.getLogger(__name__)
 #: How often the elected watcher looks at the locks, in seconds.
 LOOK_EVERY_SECONDS = 0.02
 
-#: How often the others try to become the watcher, and a cut connection is tried anew, in seconds.
+#: How often each of the others tries at least to become the watcher, and how often a cut connection
+#: is tried anew, in seconds.
 TRY_EVERY_SECONDS = 0.2
 
 #: What the store notifies of: tasks that wait, sessions that are lost.
@@ -184,14 +185,18 @@ class ConnectionEvidence:
     def _run(self) -> None:
         try:
             while not self._closed:
-                elected = self.elected
                 self._guarded(lambda: self._stay(LOOK_EVERY_SECONDS), self._drop_listener)
-                if elected or time.monotonic() - self._tried_at >= TRY_EVERY_SECONDS:
+                if self.elected or time.monotonic() - self._tried_at >= self._try_every_seconds():
                     self._tried_at = time.monotonic()
                     self._guarded(self._look, self._drop_lookout)
         finally:
             self._drop_listener()
             self._drop_lookout()
+
+    def _try_every_seconds(self) -> float:
+        # All of them together try about as often as the watcher looks, however many they are: the
+        # only standby of a dead watcher is not to lose the most time.
+        return min(TRY_EVERY_SECONDS, LOOK_EVERY_SECONDS * len(self._peers))
 
     def _guarded(self, do: Callable[[], None], drop: Callable[[], None]) -> None:
         try:

@@ -99,6 +99,10 @@ class PostgresWrite(Write):
         self.execute(SQL["own_chain"], (chain,))
         self._pass_time()
 
+    def free_chain(self, chain: str) -> bool:
+        """``own_chain`` without waiting; returns whether the chain is ours now."""
+        return bool(self.one("free_chain", (chain,))[0])
+
     def append(
         self, chain: str, head: Head, type_: EventType, payload: str = "{}", **fields: Any
     ) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from typing import NamedTuple
+
+from baton.domain.chains import ChainState
+from baton.domain.folds import Fold
 from baton.domain.ledger import Event, event_from_row
 from baton.domain.words import TaskState
 from baton.errors import UnknownTask
@@ -12,6 +17,20 @@ from baton.fleet.tables import Data, Sessions
 
 #: How many events one read of the tail returns at most.
 TAIL_PAGE = 2000
+
+
+class PrunedSoFar(NamedTuple):
+    """What was removed from a ledger.
+
+    Attributes:
+        to: the furthest place of the tail at which an event was removed; 0 if none was.
+        chains: how many chains have only their head left.
+        events: how many events were removed.
+    """
+
+    to: int
+    chains: int
+    events: int
 
 
 class Reading:
@@ -92,3 +111,24 @@ class Reading:
     def vacated(self) -> list[tuple[str, int, int]]:
         """By pool, how many unfinished runs wait for somebody, and since when."""
         return [tuple(row) for row in self.data.rows("vacated")]
+
+    # What was pruned
+
+    def pruned(self) -> PrunedSoFar:
+        """How far and how much of the ledger was pruned."""
+        rows = self.data.rows("pruned")
+        return PrunedSoFar(*rows[0]) if rows else PrunedSoFar(0, 0, 0)
+
+    def told(self, chain: str) -> ChainState | None:
+        """What the pruned events of a chain told, right before the head that was left."""
+        rows = self.data.rows("told", (chain,))
+        return ChainState.from_list(json.loads(rows[0][0])) if rows else None
+
+    def stored_fold(self) -> Fold:
+        """The counters as of the last time that anything was pruned; empty if nothing was.
+
+        Raises:
+            ValueError: it was stored by another version.
+        """
+        rows = self.data.rows("stored_fold")
+        return Fold.from_dict(json.loads(rows[0][0])) if rows else Fold()

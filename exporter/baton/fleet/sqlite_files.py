@@ -26,7 +26,7 @@ from baton.fleet import clock
 from baton.fleet.sql import queries, script
 
 #: Bump with each new sqlite_data_NNNN.sql; migrations are additive.
-SCHEMA = 1
+SCHEMA = 3
 
 #: Between two tries to put a new file into WAL mode, in seconds.
 _SWITCH_EVERY_SECONDS = 0.005
@@ -177,6 +177,9 @@ def _migrate(connection: sqlite3.Connection, url: str, *, create: bool) -> None:
     if found == 0 and not create:
         detail = "the file is no Baton store; `baton store migrate` makes it one"
         raise StoreUnreachable(url=url, detail=detail)
+    if not create:
+        detail = f"its schema is {found}; `baton store migrate` brings it to {SCHEMA}"
+        raise StoreUnreachable(url=url, detail=detail)
     prepare_data(connection, found)
 
 
@@ -271,19 +274,27 @@ def open_sessions(
 
 
 def prepare_sessions(connection: sqlite3.Connection, store_id: str) -> None:
-    """Make the tables of the sessions file if they are not there."""
+    """Make the tables and indexes of the sessions file that are not there."""
+    if _has(connection, "session_ended"):
+        return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'session'").fetchone()
-        if found is None:
+        if not _has(connection, "session"):
             for statement in _statements(script("sqlite_sessions_0001.sql")):
                 connection.execute(statement)
             connection.execute("INSERT INTO meta VALUES ('store_id', ?)", (store_id,))
             connection.execute("INSERT INTO witness VALUES (?, 0, 0)", (store_id,))
+        for statement in _statements(script("sqlite_sessions_0002.sql")):
+            connection.execute(statement)
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+
+
+def _has(connection: sqlite3.Connection, name: str) -> bool:
+    found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,))
+    return found.fetchone() is not None
 
 
 def host_clock(connection: sqlite3.Connection) -> clock.HostClock:

@@ -83,6 +83,11 @@ class SqliteWrite(Write):
     def own_chain(self, chain: str) -> None:
         """There is no other writer to append to it."""
 
+    def free_chain(self, chain: str) -> bool:
+        """Whoever writes has everything to itself."""
+        del chain
+        return True
+
     def append(
         self, chain: str, head: Head, type_: EventType, payload: str = "{}", **fields: Any
     ) -> None:

@@ -88,6 +88,10 @@ class Write(ABC):
         """Let nobody else append to a session's chain until this transaction ends."""
 
     @abstractmethod
+    def free_chain(self, chain: str) -> bool:
+        """``own_chain`` without waiting; returns whether the chain is ours now."""
+
+    @abstractmethod
     def append(
         self, chain: str, head: Head, type_: EventType, payload: str = "{}", **fields: Any
     ) -> None:

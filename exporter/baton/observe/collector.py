@@ -5,6 +5,8 @@
   exporter knows by itself: that the source is down, its own collections, its build, and the
   expected workers. Counters come back at the value they had, which is no reset.
 * A part of the collection that fails of itself costs its own series only.
+* A store that does not answer in time is down, and so is one that still has not answered the scrape
+  before: a scrape has a deadline, and begins no second read beside one that hangs.
 * Reading the ledger has a time budget in each scrape; what is left is the lag, and the next
   scrape goes on from there.
 """
@@ -15,8 +17,8 @@ import logging
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
 
 from baton.domain import catalogue as c
 from baton.domain.metric import Metric
@@ -25,6 +27,7 @@ from baton.fleet.fleet import package_version
 from baton.fleet.store import Store
 from baton.observe import state
 from baton.observe.exposition import Point, Snapshot
+from baton.observe.patience import Patience
 from baton.observe.source import StoreSource
 from baton.observe.state import Look
 from baton.observe.tail import LedgerTail
@@ -40,7 +43,17 @@ RETENTION_SECONDS = 24 * 3600.0
 #: How long one scrape reads the ledger at most; Prometheus waits for ten seconds by default.
 BUDGET_SECONDS = 0.5
 
+#: How long one scrape waits for the store at most, in seconds: half of what Prometheus waits.
+DEADLINE_SECONDS = 5.0
+
 _TURN_SECONDS = 0.001
+
+
+class _Spent(NamedTuple):
+    """How a part of a collection went."""
+
+    seconds: float
+    succeeded: bool
 
 
 class StoreCollector:
@@ -53,6 +66,7 @@ class StoreCollector:
         *,
         retention_seconds: float = RETENTION_SECONDS,
         budget_seconds: float = BUDGET_SECONDS,
+        deadline_seconds: float = DEADLINE_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Collect from a store; nothing is read yet.
@@ -62,6 +76,7 @@ class StoreCollector:
             expect: how many workers each pool should have.
             retention_seconds: how long a worker is shown after its last session has ended.
             budget_seconds: how long one scrape reads the ledger at most.
+            deadline_seconds: how long one scrape waits for the store at most.
             monotonic: measures the parts and the budget, in seconds.
         """
         self._source = store
@@ -69,6 +84,7 @@ class StoreCollector:
         self._retention_us = round(retention_seconds * 1e6)
         self._budget_seconds = budget_seconds
         self._monotonic = monotonic
+        self._patience = Patience(deadline_seconds)
         self._tail = LedgerTail()
         self._errors = Counter[str]()
         self._down = False
@@ -82,26 +98,41 @@ class StoreCollector:
 
     def collect(self) -> Snapshot:
         """The values of one scrape."""
-        found: dict[Metric, Iterable[Point]] = {}
-        spent = dict.fromkeys(self._parts, 0.0)
-        succeeded: set[str] = set()
+        try:
+            found, spent = self._patience.call(self._read)
+        except (BatonError, OSError) as error:
+            self._went_down(str(error))
+            found, spent = {}, {}
+        else:
+            self._came_up()
+        succeeded = {name for name in spent if spent[name].succeeded}
+        for name in self._parts:
+            self._errors[name] += name not in succeeded
+        took = {name: part.seconds for name, part in spent.items()}
+        return {**found, **self._about_itself(succeeded, took)}
+
+    def _read(self) -> tuple[dict[Metric, list[Point]], dict[str, _Spent]]:
+        """Everything that comes from the store, and how each part of it went.
+
+        Raises:
+            BatonError, OSError: the store cannot be read; it is opened anew before it is again.
+        """
+        found: dict[Metric, list[Point]] = {}
+        spent: dict[str, _Spent] = {}
         try:
             look = self._look()
             for name in self._parts:
                 began = self._monotonic()
                 points = self._part(name, look)
-                spent[name] = self._monotonic() - began
-                if points is not None:
-                    succeeded.add(name)
-                    found.update(points)
-        except (BatonError, OSError) as error:
-            self._went_down(str(error))
-            found, succeeded = {}, set()
-        else:
-            self._came_up()
-        for name in self._parts:
-            self._errors[name] += name not in succeeded
-        return {**found, **self._about_itself(succeeded, spent)}
+                for metric, values in (points or {}).items():
+                    found[metric] = list(values)
+                spent[name] = _Spent(self._monotonic() - began, points is not None)
+        except (BatonError, OSError):
+            # Here, and not where the deadline is kept: closing a store that hangs hangs too.
+            if isinstance(self._source, StoreSource):
+                self._source.doubt()
+            raise
+        return found, spent
 
     def catch_up(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Read the ledger to its end, however long that takes, unless the store goes away.
@@ -120,7 +151,7 @@ class StoreCollector:
     def ready(self) -> bool:
         """Whether a scrape would be whole: the ledger was read, and the store is there."""
         try:
-            self._store()
+            self._patience.call(self._store)
         except (BatonError, OSError):
             return False
         return self._tail.complete
@@ -129,8 +160,11 @@ class StoreCollector:
         """The live workers that serve metrics of their own, for service discovery.
 
         Raises:
-            BatonError: the store cannot be read; a scraper then keeps the targets that it has.
+            BatonError, OSError: the store cannot be read; a scraper then keeps the targets it has.
         """
+        return self._patience.call(self._targets)
+
+    def _targets(self) -> list[dict[str, Any]]:
         look = self._look()
         return [
             {
@@ -186,8 +220,6 @@ class StoreCollector:
         ]
 
     def _went_down(self, why: str) -> None:
-        if isinstance(self._source, StoreSource):
-            self._source.doubt()
         if not self._down:
             self._down = True
             _log.warning("the store cannot be read, its series are withdrawn: %s", why)
@@ -204,7 +236,7 @@ class StoreCollector:
             c.BUILD_INFO: [Point(build, 1)],
             c.SOURCE_UP: [Point((), 0 if self._down else 1)],
             c.COLLECTOR_SUCCESS: [Point((name,), name in succeeded) for name in self._parts],
-            c.COLLECTOR_DURATION: [Point((name,), spent[name]) for name in self._parts],
+            c.COLLECTOR_DURATION: [Point((name,), spent.get(name, 0.0)) for name in self._parts],
             c.COLLECTOR_ERRORS: [Point((name,), self._errors[name]) for name in self._parts],
             c.WORKERS_EXPECTED: [Point((pool,), n) for pool, n in self._expect.items()],
         }

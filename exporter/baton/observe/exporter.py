@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Self
 
-from baton.observe.collector import RETENTION_SECONDS, StoreCollector
+from baton.observe.collector import DEADLINE_SECONDS, RETENTION_SECONDS, StoreCollector
+from baton.observe.patience import Patience
 from baton.observe.server import MetricsServer
 from baton.observe.source import StoreSource
 
@@ -29,6 +31,7 @@ class Exporter:
         *,
         expect: Mapping[str, int] | None = None,
         retention_seconds: float = RETENTION_SECONDS,
+        deadline_seconds: float = DEADLINE_SECONDS,
     ) -> None:
         """Open the store and bind the address; nothing is served yet.
 
@@ -38,12 +41,19 @@ class Exporter:
             port: 0 for any free one; ``address`` tells which.
             expect: how many workers each pool should have.
             retention_seconds: how long a worker is shown after its last session has ended.
+            deadline_seconds: how long one scrape waits for the store at most.
 
         Raises:
             BatonError: the store cannot be opened, or the address is taken.
         """
         self._source = StoreSource(url)
-        self.collector = StoreCollector(self._source, expect, retention_seconds=retention_seconds)
+        self.collector = StoreCollector(
+            self._source,
+            expect,
+            retention_seconds=retention_seconds,
+            deadline_seconds=deadline_seconds,
+        )
+        self._patience = Patience(deadline_seconds)
         try:
             self._server = MetricsServer(
                 host,
@@ -74,8 +84,10 @@ class Exporter:
         """Finish the answers that are under way, and close the store."""
         self._stopping.set()
         self._server.stop()
-        self._reader.join()
-        self._source.close()
+        # A store that hangs is left to hang: this process ends all the same.
+        self._reader.join(self._patience.seconds)
+        with suppress(TimeoutError):
+            self._patience.call(self._source.close)
 
     def _keep_up(self) -> None:
         while True:

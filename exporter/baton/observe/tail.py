@@ -1,5 +1,8 @@
 """The ledger as counters and histograms: read on from where the last scrape left off.
 
+Where events were pruned, the counters begin with the fold that was stored for them, and the checks
+with what was kept of each chain; everything that is still there is read.
+
 Nothing is served of a ledger until it was read to its end once. Counters that began low and rose
 to what they were before would look like everything happening again.
 """
@@ -16,6 +19,7 @@ from baton.domain.ledger import Event
 from baton.domain.series import FoldedHistogram
 from baton.domain.verify import Verifier
 from baton.domain.words import EventType
+from baton.fleet.reading import PrunedSoFar
 from baton.fleet.store import Store
 from baton.observe.exposition import Exemplar, HistogramPoint, Point, Snapshot
 
@@ -42,15 +46,21 @@ class LedgerTail:
     def __init__(self) -> None:
         """Begin before the first event."""
         self._lock = threading.Lock()
-        self._begin()
+        self._begin(Fold(), Verifier())
 
-    def _begin(self) -> None:
-        self._fold = Fold()
-        self._verifier = Verifier()
+    def _begin(self, fold: Fold, verifier: Verifier) -> None:
+        self._fold = fold
+        self._verifier = verifier
         self._watch = Watch()
+        self._position = 0
         self._last: Event | None = None
         self._progress_at: dict[str, int] = {}
         self._complete = False
+        self._pruned = PrunedSoFar(0, 0, 0)
+
+    def _begin_behind(self, store: Store, pruned: PrunedSoFar) -> None:
+        self._begin(store.stored_fold(), Verifier(told=store.told))
+        self._pruned = pruned
 
     @property
     def complete(self) -> bool:
@@ -65,8 +75,14 @@ class LedgerTail:
         """
         with self._lock:
             if not self._continues(store):
-                self._begin()
-            page = store.events(self._fold.position, PAGE_EVENTS)
+                self._begin_behind(store, store.pruned())
+            page = store.events(self._position, PAGE_EVENTS)
+            # Asked after the page was read: what was removed before is not in it.
+            pruned = store.pruned()
+            if pruned != self._pruned and pruned.to > self._position:
+                self._begin_behind(store, pruned)
+                return True
+            self._pruned = pruned
             for event in page:
                 self._take(event)
             more = len(page) == PAGE_EVENTS
@@ -109,14 +125,16 @@ class LedgerTail:
         return bool(found) and (found[0].seq, found[0].hash) == (self._last.seq, self._last.hash)
 
     def _take(self, event: Event) -> None:
-        self._fold.apply(event)
+        if event.seq > self._fold.position:
+            self._fold.apply(event)
         self._watch.apply(event, self._verifier.apply(event))
+        self._position = event.seq
         self._last = event
         if event.type in _PROGRESS and event.worker_id:
             self._progress_at[event.worker_id] = event.at
 
     def _lag_seconds(self, store: Store) -> float:
-        waiting = store.events(self._fold.position, 1)
+        waiting = store.events(self._position, 1)
         return max(0, store.clock.now_us() - waiting[0].at) / 1e6 if waiting else 0.0
 
     def _counted(self) -> Snapshot:

@@ -46,8 +46,9 @@ def effects_unique(reading: Reading) -> Tally:
 
     For each task and key k there is at most one ``effect`` with k, and each
     ``effect_deduplicated`` follows the ``effect`` of its key. With a control run, each done task
-    has as many effects as there. With the effects' target, it holds each key once, and every
-    recorded key; key = H(task, namespace, LangGraph's task, ordinal), never what a model said.
+    has as many effects as there. With the effects' target, it holds each key once, every
+    recorded key, and for a done task no other; key = H(task, namespace, LangGraph's task,
+    ordinal), never what a model said.
     """
     tally = reading.of_ledger("C2")
     control, sink = reading.trial.control, reading.trial.sink
@@ -67,6 +68,8 @@ def effects_unique(reading: Reading) -> Tally:
     owners = {entry.key: entry.task_id for entry in sink}
     for key in sorted({*held, *lines}):
         wrong = f"{key[:12]} is {held[key]} times at its target" if held[key] != 1 else None
+        if key not in lines and reading.done(owners[key]):
+            wrong = f"{key[:12]} is at its target, and the task ended without a record of it"
         tally.check(wrong, lines.get(key) or reading.last_line(owners[key]))
     return tally
 

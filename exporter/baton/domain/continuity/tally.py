@@ -86,5 +86,5 @@ class Tally:
             checked=self.checked,
             violations=self.violations,
             text=text,
-            witnesses=tuple(self.broken or self.held),
+            witnesses=tuple(self.broken if self.violations else self.held),
         )

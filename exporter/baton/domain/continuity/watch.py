@@ -78,7 +78,7 @@ class Watch:
         self._keys: dict[str, dict[str, str]] = {}
         self._cut: set[str] = set()
         self._ttl_us: dict[str, int] = {}
-        self._ended_at: dict[str, int] = {}
+        self._ended_at: dict[str, tuple[int, str]] = {}
         self._waiting: dict[str, list[tuple[int, str]]] = {}
 
     def apply(self, event: Event, findings: Iterable[Finding]) -> None:
@@ -137,17 +137,19 @@ class Watch:
         before = event.data.get("previous_session")
         if event.reason not in _LOSSES or not isinstance(before, str):
             return
-        ended_at = self._ended_at.get(before)
-        if ended_at is None:
+        ended = self._ended_at.get(before)
+        if ended is None:
             # The record of a loss may come behind that of the claim.
             self._waiting.setdefault(before, []).append((event.at, line))
-        elif ended_at > event.at:
-            self.tallies["C5"].violate(f"{line} was claimed before its holder was lost", line)
+        elif ended[0] > event.at:
+            detail = f"{line} was claimed before its holder was lost"
+            self.tallies["C5"].violate(detail, line, ended[1])
 
     def _session_over(self, event: Event, line: str) -> None:
         session, data = event.session_id or "", event.data
         lost_at = data.get("lost_at") if event.type == _E.SESSION_LOST else None
-        ended_at = self._ended_at[session] = lost_at if type(lost_at) is int else event.at
+        ended_at = lost_at if type(lost_at) is int else event.at
+        self._ended_at[session] = (ended_at, line)
         for at, claim in self._waiting.pop(session, ()):
             if ended_at > at:
                 detail = f"{claim} was claimed before its holder was lost"

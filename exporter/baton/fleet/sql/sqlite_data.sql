@@ -68,13 +68,22 @@ ORDER BY ready_at LIMIT :limit
 -- held: the tasks a session holds
 SELECT * FROM baton_task WHERE state = 'active' AND session_id = ?
 
--- holders: the sessions that hold tasks
-SELECT DISTINCT session_id FROM baton_task WHERE state = 'active'
+-- holders: the sessions that hold tasks; one look for each of them, not for each task
+WITH RECURSIVE holder (session_id) AS (
+    SELECT min(session_id) FROM baton_task WHERE state = 'active'
+    UNION ALL
+    SELECT (
+        SELECT min(t.session_id) FROM baton_task AS t
+        WHERE t.state = 'active' AND t.session_id > holder.session_id
+    ) FROM holder WHERE holder.session_id IS NOT NULL
+)
+SELECT session_id FROM holder WHERE session_id IS NOT NULL
 
 -- stalled: active tasks with a progress deadline, held by others
 SELECT * FROM baton_task
 WHERE state = 'active' AND deadline_us IS NOT NULL AND external = 0
     AND pool = :pool AND graph = :graph AND session_id <> :session
+    AND claimed_at + deadline_us < :now
 
 -- claim: a new epoch for a new holder
 UPDATE baton_task SET
@@ -160,12 +169,18 @@ SELECT pool, graph, state, tasks FROM baton_task_count WHERE tasks > 0
 SELECT session_id, pool, count(*), external FROM baton_task
 WHERE state = 'active' GROUP BY session_id, pool, external
 
--- oldest_pending: since when the oldest task of each pool waits
-SELECT pool, min(ready_at) FROM baton_task
-WHERE state = 'pending' AND external = 0 GROUP BY pool
+-- oldest_pending: since when the oldest task of each pool waits; one look for each queue
+SELECT pool, min(ready_at) FROM (
+    SELECT c.pool AS pool, (
+        SELECT t.ready_at FROM baton_task AS t
+        WHERE t.state = 'pending' AND t.external = 0 AND t.pool = c.pool AND t.graph = c.graph
+        ORDER BY t.ready_at LIMIT 1
+    ) AS ready_at
+    FROM (SELECT DISTINCT pool, graph FROM baton_task_count WHERE state = 'pending') AS c
+) AS oldest WHERE ready_at IS NOT NULL GROUP BY pool
 
 -- vacated: runs that wait for somebody to continue them
-SELECT pool, count(*), min(vacated_at) FROM baton_task
+SELECT pool, count(*), min(vacated_at) FROM baton_task INDEXED BY baton_task_vacated
 WHERE state = 'pending' AND external = 0 AND vacated_at IS NOT NULL GROUP BY pool
 
 -- checkpoint_ids: the checkpoints of a task, for verification
@@ -182,3 +197,49 @@ SELECT type FROM baton_event
 WHERE chain = ?
     AND type IN ('session_started', 'session_draining', 'session_stopped', 'session_lost')
 ORDER BY n DESC LIMIT 1
+
+-- prunable: finished tasks that ended before a moment, the longest first
+SELECT task_id, ended_at FROM baton_task
+WHERE state IN ('done', 'failed') AND external = 0 AND pruned = 0
+    AND ended_at < :before AND (ended_at, task_id) > (:after_at, :after_id)
+ORDER BY ended_at, task_id LIMIT :limit
+
+-- begin_prune: say into which archive a chain is about to go
+INSERT INTO baton_pruned (chain, task_id, batch) VALUES (?, ?, ?) ON CONFLICT DO NOTHING
+
+-- pruning: what was begun and not finished
+SELECT batch, task_id FROM baton_pruned WHERE told IS NULL ORDER BY batch, chain
+
+-- drop_prune: a chain that goes on after all
+DELETE FROM baton_pruned WHERE chain = ? AND told IS NULL
+
+-- end_prune: what a reader needs in the place of the events that go
+UPDATE baton_pruned SET events = ?, told = ? WHERE chain = ? AND told IS NULL
+
+-- delete_events: the events of a chain before its head
+DELETE FROM baton_event WHERE chain = ? AND n < ?
+
+-- delete_effects: what a finished task did and nothing asks for any more
+DELETE FROM baton_effect WHERE task_id = ?
+
+-- hollow_task: its name, its epoch and its digest stay
+UPDATE baton_task SET pruned = 1, input_type = NULL, input = NULL, resume_type = NULL, resume = NULL
+WHERE task_id = ?
+
+-- told: what there is to know right before the head of a pruned chain
+SELECT told FROM baton_pruned WHERE chain = ? AND told IS NOT NULL
+
+-- pruned: how far and how much was removed
+SELECT pruned_to, chains, events FROM baton_fold
+
+-- stored_fold: what the counters owe to everything up to a place
+SELECT fold FROM baton_fold
+
+-- save_fold: the same, further
+INSERT INTO baton_fold AS f (one, position, pruned_to, chains, events, fold)
+VALUES (1, :position, 0, 0, 0, :fold) ON CONFLICT (one) DO UPDATE SET
+    position = excluded.position, fold = excluded.fold WHERE excluded.position > f.position
+
+-- note_pruned: some more was removed
+UPDATE baton_fold SET
+    pruned_to = max(pruned_to, ?), chains = chains + ?, events = events + ?

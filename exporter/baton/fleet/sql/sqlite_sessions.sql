@@ -44,8 +44,10 @@ WHERE state NOT IN ('lost', 'stopped') AND (:pool IS NULL OR pool = :pool)
 SELECT * FROM session WHERE settled = 0 AND state IN ('lost', 'stopped')
 
 -- recent: every live session and those that ended since a moment
-SELECT * FROM session
-WHERE state NOT IN ('lost', 'stopped') OR ended_at >= ? ORDER BY worker_id, started_at
+SELECT * FROM session INDEXED BY session_live WHERE state NOT IN ('lost', 'stopped')
+UNION ALL
+SELECT * FROM session INDEXED BY session_ended WHERE ended_at >= ? AND ended_at IS NOT NULL
+ORDER BY worker_id, started_at
 
 -- witness: the furthest that anybody has seen the data file go
 SELECT max(position), max(epoch) FROM (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import http.client
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from baton import content
 from baton.domain.catalogue import (
     TAKEOVER_LATENCY,
     TAKEOVERS,
@@ -35,11 +37,12 @@ def find_program() -> str | None:
 
 
 def configuration(exporter: str) -> str:
-    """The configuration, in JSON, which is YAML too.
+    """The configuration, in JSON, which is YAML too; it loads the rules that ship with Baton.
 
     Args:
         exporter: ``HOST:PORT`` of the exporter, which also tells where the workers are.
     """
+    rules = glob.escape(str(content.root() / "alerts"))
     discovery = {"url": f"http://{exporter}/sd/workers", "refresh_interval": f"{SCRAPE_SECONDS}s"}
     jobs = [
         {"job_name": "baton-exporter", "static_configs": [{"targets": [exporter]}]},
@@ -50,6 +53,7 @@ def configuration(exporter: str) -> str:
             "scrape_interval": f"{SCRAPE_SECONDS}s",
             "evaluation_interval": f"{SCRAPE_SECONDS}s",
         },
+        "rule_files": [f"{rules}/*.rules.yaml"],
         "scrape_configs": jobs,
     }
     return json.dumps(document, indent=2)
@@ -69,6 +73,7 @@ def arguments(program: str, config: Path, data: Path, address: str) -> list[str]
         f"--config.file={config}",
         f"--storage.tsdb.path={data}",
         f"--web.listen-address={address}",
+        "--enable-feature=exemplar-storage",
         "--log.level=warn",
     ]
 

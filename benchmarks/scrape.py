@@ -1,0 +1,86 @@
+"""A scrape among a million finished tasks beside none, with ten thousand active in both.
+
+The tasks are made by SQL in the store's own tables. What is measured is one whole collection and
+its text, as a Prometheus would get it, once the ledger was read.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from baton.fleet.fleet import Fleet
+from baton.fleet.fleet import open as open_fleet
+from baton.fleet.model import SessionSpec
+from baton.observe.collector import StoreCollector
+from baton.observe.exposition import render
+from benchmarks.claims import fill, postgres_databases
+from benchmarks.harness import NOISE_MAX, Figure, paired, say
+
+FINISHED, ACTIVE = 1_000_000, 10_000
+BAR = 1.5
+
+_WORKERS = 50
+_SCRAPES = 5
+
+
+def _scrapes(fleet: Fleet) -> Callable[[], None]:
+    collector = StoreCollector(fleet.store)
+    collector.catch_up()
+
+    def run() -> None:
+        for _ in range(_SCRAPES):
+            assert render(collector.collect(), "text/plain")[0]
+
+    return run
+
+
+def _people(fleet: Fleet) -> list[str]:
+    """Sessions that live; the tasks hang on them."""
+    names = [f"worker-{number}" for number in range(_WORKERS)]
+    for name in names:
+        fleet.store.start_session(
+            SessionSpec(
+                session_id=name,
+                worker_id=name,
+                pool="default",
+                kind="worker",
+                interval_us=5_000_000,
+                ttl_us=600_000_000,
+            )
+        )
+    return names
+
+
+def _figure(kind: str, urls: list[str], rounds: int) -> Figure:
+    with ExitStack() as stack:
+        fleets = [stack.enter_context(open_fleet(url)) for url in urls]
+        for fleet, finished in zip(fleets, (0, FINISHED), strict=True):
+            say(f"{kind}: {finished:,} finished tasks, {ACTIVE:,} active")
+            _people(fleet)
+            fill(fleet.store.url, active=ACTIVE, done=finished, sessions=_WORKERS)
+        base, candidate = map(_scrapes, fleets)
+        base()
+        candidate()
+        result = paired(base, candidate, rounds)
+    return Figure(
+        f"{kind}: scrape with {FINISHED:,} finished + {ACTIVE:,} active / with 0 finished",
+        result.wall,
+        BAR,
+        at_most=True,
+        detail=f"{result.base_wall / _SCRAPES * 1e3:.1f} ms a scrape, base against base "
+        f"{result.wall_noise:.1%}",
+        void=result.wall_noise > NOISE_MAX,
+    )
+
+
+def figures(rounds: int) -> list[Figure]:
+    """On both stores."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="baton-bench-")))
+        urls = [f"sqlite:///{folder}/{name}.db" for name in ("none", "many")]
+        found = [_figure("SQLite", urls, rounds)]
+        urls = stack.enter_context(postgres_databases(("none", "many")))
+        return [*found, _figure("PostgreSQL", urls, rounds)]
