@@ -94,12 +94,15 @@ class Part(TypedDict):
     part: int
 
 
+def _part() -> Callable[..., Any]:
+    def part(given: Part) -> State:
+        return {"log": [effect(f"part-{given['part']}")]}
+
+    return part
+
+
 def fan() -> AnyGraph:
     """A fan-out of four, then a join."""
-
-    def part(given: Any) -> State:
-        sent: Part = given
-        return {"log": [effect(f"part-{sent['part']}")]}
 
     def spread(state: State) -> list[Send]:
         del state
@@ -107,7 +110,7 @@ def fan() -> AnyGraph:
 
     graph = StateGraph(State)
     graph.add_node("plan", _step("plan"))
-    graph.add_node("part", part)
+    graph.add_node("part", _part())
     graph.add_node("join", _step("join"))
     graph.add_edge(START, "plan")
     graph.add_conditional_edges("plan", spread, ["part"])

@@ -263,6 +263,7 @@ class Scenario:
         hypothesis: what is believed, in a sentence that can be wrong.
         tags: ``risk`` marks those that a release must pass.
         refused_by: by engine, why it cannot perform this scenario.
+        seed: decides what chance decides, where the command does not say; None for the default.
         origin: the file it was read from.
         digest: SHA-256 of the file's bytes.
     """
@@ -276,5 +277,6 @@ class Scenario:
     faults: tuple[Fault, ...]
     expect: Expect
     refused_by: Mapping[str, str] = field(default_factory=dict)
+    seed: int | None = None
     origin: str = ""
     digest: str = ""

@@ -85,6 +85,7 @@ def parse(origin: str, text: str) -> Scenario:
         faults=faults,
         expect=_expect(table.need("expect").table(), topology, faults),
         refused_by=table.get("engines", _engines, {}),
+        seed=table.get("seed", lambda p: p.count(), None),
         origin=origin,
         digest=hashlib.sha256(text.encode()).hexdigest(),
     )
