@@ -86,9 +86,10 @@ def _add_tag(parser: Parser) -> None:
 def _add_performing(parser: Parser) -> None:
     parser.add_argument(
         "--engine",
-        choices=("sim",),
+        choices=("sim", "proc"),
         default="sim",
-        help="what performs them: sim, in virtual time (default: sim)",
+        help="what performs them: sim, in virtual time; proc, with real processes, is not in this"
+        " version yet and is refused (default: sim)",
     )
     parser.add_argument(
         "--out",
@@ -163,6 +164,8 @@ def _perform(args: Namespace, scenarios: Sequence[Scenario]) -> int:
     from baton.prove.scenarios.running import perform_all, summary
     from baton.prove.sim.engine import SimEngine
 
+    if args.engine != SimEngine.name:
+        raise BadInput(detail=f"--engine {args.engine} is not in this version yet; use sim")
     engine = SimEngine()
     done = perform_all(
         scenarios,

@@ -79,7 +79,7 @@ class Place:
 
     def one_of(self, known: Iterable[str], what: str) -> str:
         """One of a list of words."""
-        text, words = self.text(), sorted(known)
+        text, words = self.text(), sorted(map(str, known))
         if text not in words:
             near = get_close_matches(text, words, 1)
             self.wrong(

@@ -22,6 +22,9 @@ _ANSWERS = frozenset({Point.HB_AFTER_WRITE, Point.CKPT_AFTER_WRITE, Point.DONE_A
 
 _EVERYBODY = (ALL, STORE)
 
+#: How much later than the first the last of several processes goes on, in microseconds.
+_WAKES_US = 50_000
+
 
 class Stage(Protocol):
     """What faults are done to."""
@@ -161,9 +164,7 @@ class Director:
 
     @staticmethod
     def _attempt(process: Process, task_id: str) -> None:
-        node, step = process.starting.get(task_id, ("", ""))
-        lease = process.held_lease(task_id)
-        key = lease.claim.key if lease else None
+        key, node, step = process.starting[task_id]
         process.note(TraceKind.ATTEMPT, key=key, node=node, step=step)
 
     def _meets(self, plan: Planned, process: Process, point: Point, about: str) -> bool:
@@ -236,7 +237,10 @@ class Director:
         process.freeze()
         self._see(plan, f"{process.name} (pid {process.pid}) stood still")
         if plan.fault.for_seconds is not None:
-            self._world.later(_us(plan.fault.for_seconds), lambda: self._go_on(plan, process))
+            # Of several that stood still together, one is awake before the others.
+            slow_us = self._world.chance("wakes", 0, _WAKES_US) if plan.fault.actor == ALL else 0
+            wakes_us = _us(plan.fault.for_seconds) + slow_us
+            self._world.later(wakes_us, lambda: self._go_on(plan, process))
         if self._world.current is process:
             self._stand(process, lambda: not process.frozen)
 

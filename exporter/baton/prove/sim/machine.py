@@ -19,6 +19,7 @@ from langgraph.types import Command
 from baton.fleet.effects import Effect, key_of
 from baton.fleet.guard import enter
 from baton.fleet.lease import Lease
+from baton.fleet.model import LeaseKey
 from baton.fleet.points import Point, reach
 from baton.fleet.saver import FencedSqliteSaver
 from baton.prove.sim.shapes import Call, Shape
@@ -76,9 +77,9 @@ class Stage:
         work_us: how long a node works, this time.
         hop_us: how long LangGraph takes between two things, this time.
         blocked_us: how long the event loop of a run is blocked from now on.
-        starting: told the task, the node and the super-step of a call that is about to begin.
+        starting: told the lease, the node and the super-step of a call that is about to begin.
         deliver: the effects' target: told key, task and what; returns what it holds.
-        trying: told that an effect is tried.
+        trying: told the lease and the super-step of an effect that is tried.
     """
 
     go: Callable[[Fiber, Callable[[Exception | None], None]], Task]
@@ -88,9 +89,9 @@ class Stage:
     work_us: Callable[[], int]
     hop_us: Callable[[], int]
     blocked_us: Callable[[str], int]
-    starting: Callable[[str, str, str], None]
+    starting: Callable[[LeaseKey, str, str], None]
     deliver: Callable[[str, str, str], str]
-    trying: Callable[[str, str], None]
+    trying: Callable[[LeaseKey, str], None]
     flush: Callable[[], None]
 
 
@@ -212,7 +213,7 @@ class Machine:
         lease, stage = self._lease, self._stage
         yield stage.hop_us()
         yield from self._sure()
-        stage.starting(lease.task_id, call.node, place.at)
+        stage.starting(lease.claim.key, call.node, place.at)
         enter(lease)
         yield from self._unblocked()
         done: list[str] = []
@@ -255,7 +256,7 @@ class Machine:
         key = key_of(task_id, place.ns, place.id, what)
 
         def send() -> str:
-            self._stage.trying(task_id, place.at)
+            self._stage.trying(self._lease.claim.key, place.at)
             return self._stage.deliver(key, task_id, what)
 
         return Effect(key, place.at, self._lease).happen(send)

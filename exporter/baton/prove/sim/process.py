@@ -82,7 +82,8 @@ class Process:
         #: Everything it ever ran: the task and its last epoch here.
         self.epochs: dict[str, int] = {}
         self.blocked_until: dict[str, int] = {}
-        self.starting: dict[str, tuple[str, str]] = {}
+        #: By task, the call that is about to begin: its lease, node and super-step.
+        self.starting: dict[str, tuple[LeaseKey, str, str]] = {}
         #: Comes back so long after its end; None if not.
         self.back_after_us: int | None = None
         self._kept: list[Callable[[], None]] = []
@@ -242,12 +243,10 @@ class Process:
     def _stage(self) -> Stage:
         around = self.around
 
-        def starting(task_id: str, node: str, step_id: str) -> None:
-            self.starting[task_id] = (node, step_id)
+        def starting(key: LeaseKey, node: str, step_id: str) -> None:
+            self.starting[key.task_id] = (key, node, step_id)
 
-        def trying(task_id: str, step_id: str) -> None:
-            lease = self.held_lease(task_id)
-            key = lease.claim.key if lease else None
+        def trying(key: LeaseKey, step_id: str) -> None:
             self.note(TraceKind.EFFECT_ATTEMPT, key=key, step=step_id)
 
         return Stage(
