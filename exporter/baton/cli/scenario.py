@@ -165,7 +165,7 @@ def _perform(args: Namespace, scenarios: Sequence[Scenario]) -> int:
     from baton.prove.sim.engine import SimEngine
 
     if args.engine != SimEngine.name:
-        raise BadInput(detail=f"--engine {args.engine} is not in this version yet; use sim")
+        raise BadInput(detail="the proc engine is not in this version yet; use --engine sim")
     engine = SimEngine()
     done = perform_all(
         scenarios,
