@@ -230,10 +230,10 @@ WHERE task_id = ?
 SELECT told FROM baton_pruned WHERE chain = ? AND told IS NOT NULL
 
 -- pruned: how far and how much was removed
-SELECT pruned_to, chains, events FROM baton_fold
+SELECT pruned_to, chains, events FROM baton_fold WHERE one = 1
 
 -- stored_fold: what the counters owe to everything up to a place
-SELECT fold FROM baton_fold
+SELECT fold FROM baton_fold WHERE one = 1
 
 -- save_fold: the same, further
 INSERT INTO baton_fold AS f (one, position, pruned_to, chains, events, fold)
