@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -10,7 +11,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from baton.domain.continuity.model import SinkEntry, TraceLine
 from baton.domain.words import TaskState
-from baton.errors import BadInput, IllegalTransition
+from baton.errors import BadInput
 from baton.fleet import messages as m
 from baton.fleet import points
 from baton.fleet.fleet import package_version
@@ -101,16 +102,13 @@ class SimTrial:
 
     def _look(self) -> None:
         """What people do: answer questions, and go home when all is over."""
-        states = self._states()
         now = self.world.now
-        for task_id, state in states.items():
-            if state is TaskState.INTERRUPTED:
-                since = self._asked_since.setdefault(task_id, now)
-                if now - since >= _us(self.scenario.timing.answer_after_seconds):
-                    del self._asked_since[task_id]
-                    with suppress(IllegalTransition):
-                        self.people.request_resume(task_id, *_typed(ANSWER))
-        over = all(state in _OVER for state in states.values())
+        counts = Counter[str]()
+        for _, _, state, tasks in self.people.counts():
+            counts[state] += tasks
+        if counts[TaskState.INTERRUPTED]:
+            self._answer()
+        over = sum(counts[state] for state in _OVER) == counts.total()
         calm = over and not self.director.open and not self._expected_back
         if not calm:
             self._quiet_since = None
@@ -125,9 +123,13 @@ class SimTrial:
             return
         self.world.later(_LOOK_US, self._look)
 
-    def _states(self) -> dict[str, TaskState]:
-        rows = self.people.data.rows("tasks", {"state": None, "pool": None, "limit": 1_000_000})
-        return {row["task_id"]: TaskState(row["state"]) for row in rows}
+    def _answer(self) -> None:
+        """Answer the questions that have waited for long enough."""
+        asked = {"state": TaskState.INTERRUPTED.value, "pool": None, "limit": 1_000_000}
+        for row in self.people.data.rows("tasks", asked):
+            since = self._asked_since.setdefault(row["run_id"], self.world.now)
+            if self.world.now - since >= _us(self.scenario.timing.answer_after_seconds):
+                self.people.request_resume(row["task_id"], *_typed(ANSWER))
 
     # Processes
 
