@@ -8,6 +8,8 @@
     │   └── ConnectionCut           a server does not answer; CommitUnknown: nor say what it did
     ├── LeaseHeld                   another live session holds the task
     ├── PortInUse
+    ├── BadScenario, EngineRefuses
+    ├── EngineFailed                exit 3: an error of Baton's own
     └── ContentMissing
     LeaseLost (GraphBubbleUp)       raised inside a graph; LangGraph neither retries nor records it
     LeaseRequired (GraphBubbleUp)   a write on a task that this process holds no lease for
@@ -21,6 +23,9 @@ from langgraph.errors import GraphBubbleUp
 
 #: The exit code of the command line for everything a person must mend.
 EXIT_USAGE = 4
+
+#: Its exit code for an error of Baton's own.
+EXIT_ERROR = 3
 
 
 class BatonError(Exception):
@@ -115,6 +120,20 @@ class PortInUse(BatonError):
 
 class ContentMissing(BatonError):
     """the folder {name!r} that ships with Baton is not at {path}; reinstall langgraph-baton"""
+
+
+class BadScenario(BatonError):
+    """{where}: {what}; {mend}"""
+
+
+class EngineRefuses(BatonError):
+    """scenario {scenario}: the {engine} engine cannot perform it: {why}"""
+
+
+class EngineFailed(BatonError):
+    """scenario {scenario}: the {engine} engine failed: {why}"""
+
+    exit_code = EXIT_ERROR
 
 
 class LeaseLost(GraphBubbleUp):

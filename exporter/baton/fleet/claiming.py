@@ -29,7 +29,7 @@ class Claiming(Operating):
             LeaseLost: the claimant's own session is over.
         """
         holders = {row["session_id"] for row in self.data.rows("holders")}
-        for session_id in holders - self._met:
+        for session_id in sorted(holders - self._met):
             self._known(session_id)
         self._met = holders
         ended = {session.spec.session_id: session for session in self.sessions.unsettled()}

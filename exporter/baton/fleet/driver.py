@@ -51,7 +51,7 @@ class Hooks:
 
 
 @dataclass(slots=True)
-class _Lane:
+class Lane:
     """One thread that does one thing after another."""
 
     name: str
@@ -59,8 +59,13 @@ class _Lane:
     thread: threading.Thread | None = None
 
     def start(self) -> None:
+        """Begin with what is at hand."""
         self.thread = threading.Thread(target=self._run, name=self.name, daemon=True)
         self.thread.start()
+
+    def put(self, job: Callable[[], None]) -> None:
+        """Do this after everything before it."""
+        self.todo.put(job)
 
     def end(self, timeout_seconds: float) -> bool:
         """Wait for what is at hand; returns whether that has ended in time."""
@@ -110,8 +115,8 @@ class Driver:
         self._protocol = WorkerProtocol(config)
         self._events: SimpleQueue[m.Event] = SimpleQueue()
         self._timers: dict[str, float] = {}
-        self._beats = _Lane("baton-heartbeat")
-        self._calls = _Lane("baton-claims")
+        self._beats = self.lane("baton-heartbeat")
+        self._calls = self.lane("baton-claims")
         self._watch = store.evidence(self._on_gone, self._on_wake)
         self._leases: dict[LeaseKey, Lease] = {}
         self._leases_lock = threading.Lock()
@@ -120,6 +125,10 @@ class Driver:
         self.fatal: BatonError | None = None
         #: Once ``run`` has returned: whether a run or a call to the store has not.
         self.stuck = False
+
+    def lane(self, name: str) -> Lane:
+        """What carries the store's calls; a simulation has lanes of its own."""
+        return Lane(name)
 
     # The loop
 
@@ -152,6 +161,10 @@ class Driver:
             assert due is not None
             self._timers.pop(due[0], None)
             event = m.Tick(due[0])
+        self.react(event)
+
+    def react(self, event: m.Event) -> None:
+        """Hand one event to the protocol, and carry out what follows."""
         commands = self._protocol.on(event, time.monotonic())
         if self.session is not None and self._protocol.session_id == self.session.session_id:
             self.session.confirm(self._protocol.confirmed_until)
@@ -190,21 +203,21 @@ class Driver:
             case m.SetTimer():
                 self._timers[command.name] = command.at
             case m.SendBeat():
-                self._beats.todo.put(lambda: self._send_beat(command.session_id))
+                self._beats.put(lambda: self._send_beat(command.session_id))
             case m.LookAtPeers():
-                self._beats.todo.put(lambda: self._call("peers", self._look_at_peers))
+                self._beats.put(lambda: self._call("peers", self._look_at_peers))
             case m.Bury():
-                self._beats.todo.put(lambda: self._call("bury", lambda: self._bury(command)))
+                self._beats.put(lambda: self._call("bury", lambda: self._bury(command)))
             case m.TryClaim():
-                self._calls.todo.put(lambda: self._call("claim", lambda: self._claim(command)))
+                self._calls.put(lambda: self._call("claim", lambda: self._claim(command)))
             case m.OpenSession():
-                self._calls.todo.put(lambda: self._call("open", self._open_session))
+                self._calls.put(lambda: self._call("open", self._open_session))
             case m.StopSession():
-                self._calls.todo.put(lambda: self._call("stop", lambda: self._stop(command)))
+                self._calls.put(lambda: self._call("stop", lambda: self._stop(command)))
             case m.DrainSession():
-                self._calls.todo.put(lambda: self._call("drain", lambda: self._drain(command)))
+                self._calls.put(lambda: self._call("drain", lambda: self._drain(command)))
             case m.NoteLate():
-                self._calls.todo.put(lambda: self._call("note", lambda: self._note_late(command)))
+                self._calls.put(lambda: self._call("note", lambda: self._note_late(command)))
             case m.Watch():
                 self._watch.watch(command.session)
             case m.Forget():

@@ -51,9 +51,21 @@ def _key_and_step(key: str) -> tuple[str, str]:
         raise BadInput(detail="baton.once and baton.effect_key work inside a node only") from error
     if info is None:
         raise BadInput(detail="this version of LangGraph does not say which node is running")
-    parts = (info.thread_id or "", info.checkpoint_ns, info.task_id, key)
-    digest = hashlib.sha256("".join(map(netstring, parts)).encode()).hexdigest()
+    digest = key_of(info.thread_id or "", info.checkpoint_ns, info.task_id, key)
     return digest, info.checkpoint_id
+
+
+def key_of(task_id: str, ns: str, call_id: str, key: str) -> str:
+    """The effect key of one call of one node.
+
+    Args:
+        task_id: the task: the thread.
+        ns: LangGraph's checkpoint namespace.
+        call_id: LangGraph's task id, which is derived from the checkpoint.
+        key: tells the effects of the node apart.
+    """
+    parts = (task_id, ns, call_id, key)
+    return hashlib.sha256("".join(map(netstring, parts)).encode()).hexdigest()
 
 
 def _current_lease() -> Lease:
@@ -81,14 +93,14 @@ def once(key: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> 
         LeaseRequired: the graph runs without a lease of this process.
         BadInput: called outside a node, or ``fn`` only promises its result.
     """
-    effect = _Effect(*_key_and_step(key), _current_lease())
+    effect = Effect(*_key_and_step(key), _current_lease())
     if inspect.iscoroutinefunction(fn):
         return cast("T", effect.happen_awaited(lambda: fn(*args, **kwargs)))
     return effect.happen(lambda: fn(*args, **kwargs))
 
 
 @dataclass(frozen=True, slots=True)
-class _Effect:
+class Effect:
     """One effect of one node under one lease."""
 
     key: str

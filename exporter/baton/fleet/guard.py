@@ -44,7 +44,7 @@ class GuardedNode(Runnable[Any, Any]):
         lease = lease_in(config) if config else None
         if lease is None:
             return self.bound.invoke(input, config, **more)
-        began = _enter(lease)
+        began = enter(lease)
         try:
             output = self.bound.invoke(input, config, **more)
             reach(Point.STEP_END, lease.task_id)
@@ -57,7 +57,7 @@ class GuardedNode(Runnable[Any, Any]):
         lease = lease_in(config) if config else None
         if lease is None:
             return await self.bound.ainvoke(input, config, **more)
-        began = _enter(lease)
+        began = enter(lease)
         try:
             output = await self.bound.ainvoke(input, config, **more)
             reach(Point.STEP_END, lease.task_id)
@@ -66,7 +66,15 @@ class GuardedNode(Runnable[Any, Any]):
             lease.on_node(self.node, time.perf_counter() - began)
 
 
-def _enter(lease: Lease) -> float:
+def enter(lease: Lease) -> float:
+    """Start a node under a sure lease.
+
+    Returns:
+        The moment, on ``time.perf_counter``.
+
+    Raises:
+        LeaseLost: the lease is not ours any more.
+    """
     lease.check()
     lease.restored()
     reach(Point.STEP_BEGIN, lease.task_id)

@@ -55,18 +55,21 @@ class LiveSession:
         """Why the session has ended; None while it lives."""
         return self._over
 
+    @property
+    def confirmed(self) -> bool:
+        """Whether the leases are surely ours at this moment, by our own clock."""
+        return time.monotonic() < self._confirmed_until
+
     def wait_confirmed(self) -> str | None:
         """Wait until the leases are surely ours; returns why they are not.
 
         A process that slept wakes up here: its next heartbeat decides, not its own guess. The
         wait is bounded by the end of the session, which the driver announces in any case.
         """
-        if time.monotonic() < self._confirmed_until:
+        if self.confirmed:
             return self._over
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._over is not None or time.monotonic() < self._confirmed_until
-            )
+            self._changed.wait_for(lambda: self._over is not None or self.confirmed)
         return self._over
 
 

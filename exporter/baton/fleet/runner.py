@@ -29,6 +29,9 @@ from baton.fleet.points import Point, reach
 from baton.fleet.saver import FencedSaver
 from baton.fleet.store import Store
 
+#: There is nothing left to run; None would be to go on.
+NOTHING = object()
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
@@ -73,31 +76,50 @@ class Run:
 
     def execute(self) -> Ended:
         """Run to the end, whatever it is; only the end of the process stops this short."""
-        lease = self._lease
-        lease.control = lease.control or RunControl()
-        lease.remember()
+        self.open()
         try:
-            return self._execute(lease.control)
+            try:
+                value = self.begin()
+                if value is not NOTHING:
+                    self._call(value)
+            except Exception as error:  # noqa: BLE001 - whatever a graph raises is how its run ended
+                return self.close(error)
+            return self.close(None)
+        finally:
+            self._lease.forget()
+
+    def open(self) -> RunControl:
+        """Let the nodes find the lease, and the lease ask the run to stop."""
+        control = self._lease.control = self._lease.control or RunControl()
+        self._lease.remember()
+        return control
+
+    def close(self, error: Exception | None) -> Ended:
+        """Record how the run ended.
+
+        Args:
+            error: what the graph raised; None if it returned.
+        """
+        lease = self._lease
+        try:
+            return self._finished() if error is None else self._stopped_by(error)
         except LeaseLost as lost:
             lease.lost = lease.lost or lost.why
             return Ended("lost")
-        except (StoreError, LeaseRequired) as error:
-            return Ended("lost", store_trouble=True, error=str(error))
-        finally:
-            lease.forget()
+        except (StoreError, LeaseRequired) as trouble:
+            return Ended("lost", store_trouble=True, error=str(trouble))
 
-    def _execute(self, control: RunControl) -> Ended:
-        try:
-            self._invoke(control)
-        except GraphDrained:
+    def _stopped_by(self, error: Exception) -> Ended:
+        if isinstance(error, GraphDrained):
             reach(Point.RELEASE_BEFORE, self._lease.task_id)
             with self._lease.refusals():
                 self._store.release(self._lease.claim, EventType.DRAINED, TakeoverReason.DRAINED)
             return Ended("drained")
-        except (LeaseLost, StoreError, LeaseRequired):
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a graph raises is how its run ended
-            return self._fail(error)
+        if isinstance(error, (LeaseLost, StoreError, LeaseRequired)):
+            raise error
+        return self._fail(error)
+
+    def _finished(self) -> Ended:
         # Read back, and not what the graph returned: a successor that finds nothing left to do
         # must come to the same digest, and a graph may return less than its state.
         state = self._graph.get_state(self._lease.config)
@@ -122,8 +144,12 @@ class Run:
         with self._lease.refusals():
             self._store.finish(self._lease.claim, self._worker_id, type_, data, error)
 
-    def _invoke(self, control: RunControl) -> None:
-        """Begin or continue the graph as its checkpoints and its task demand."""
+    def begin(self) -> Any:
+        """How to begin or continue the graph, as its checkpoints and its task demand.
+
+        Returns:
+            What to invoke it with; ``NOTHING`` if nothing is left to run.
+        """
         claim = self._lease.claim
         found = self._saver.get_tuple(self._lease.config)
         if found is not None or claim.reason is not None:
@@ -132,15 +158,16 @@ class Run:
         if found is None:
             if claim.reason is not None:
                 self._resumed(TakeoverOutcome.RESTARTED, step_id)
-            self._call(self._input(), control)
-        elif claim.resume is not None:
+            return self._input()
+        if claim.resume is not None:
             self._lease.when_restored(lambda: self._resumed(TakeoverOutcome.RESUMED, step_id))
-            self._call(Command(resume=self._saver.serde.loads_typed(claim.resume)), control)
-        elif self._graph.get_state(self._lease.config).tasks:
+            return Command(resume=self._saver.serde.loads_typed(claim.resume))
+        if self._graph.get_state(self._lease.config).tasks:
             self._lease.when_restored(lambda: self._resumed(TakeoverOutcome.RESUMED, step_id))
-            self._call(None, control)
-        elif claim.reason is not None:
+            return None
+        if claim.reason is not None:
             self._resumed(TakeoverOutcome.COMPLETED, step_id)
+        return NOTHING
 
     def _input(self) -> Any:
         stored = self._lease.claim.input
@@ -150,8 +177,8 @@ class Run:
         with self._lease.refusals():
             self._store.resumed(self._lease.claim, self._worker_id, outcome, step_id)
 
-    def _call(self, value: Any, control: RunControl) -> None:
-        config = self._lease.config
+    def _call(self, value: Any) -> None:
+        config, control = self._lease.config, self._lease.control
         if needs_async(self._graph):
             asyncio.run(self._graph.ainvoke(value, config, durability="sync", control=control))
         else:

@@ -1,0 +1,234 @@
+"""``baton scenario``: break a fleet on purpose, and judge what came of it."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baton.cli import values
+from baton.cli.output import print_json, print_table
+from baton.cli.parser import Parser, Verbs, add_group, add_json, add_verb
+from baton.errors import BadInput
+
+if TYPE_CHECKING:
+    from baton.prove.scenarios.engine import Engine
+    from baton.prove.scenarios.model import Scenario
+    from baton.prove.scenarios.running import Done
+
+_EXITS = (
+    "Exit 0 if every scenario passed, 1 if one failed, 2 if one showed nothing (a fault did not"
+    " fire, nothing was checked, the engine cannot perform it), 3 if the engine itself failed."
+)
+
+
+def add(verbs: Verbs) -> None:
+    """Add the verbs."""
+    below = add_group(
+        verbs, "scenario", "break a fleet on purpose and judge what came of it", dest="action"
+    )
+    _add_list(below)
+    _add_replay(below)
+    _add_run(below)
+
+
+def _add_list(below: Verbs) -> None:
+    parser = add_verb(below, "list", "name the scenarios; docs/scenarios.md tells of each")
+    _add_tag(parser)
+    add_json(parser)
+    parser.set_defaults(run=run_list)
+
+
+def _add_replay(below: Verbs) -> None:
+    parser = add_verb(
+        below,
+        "replay",
+        "perform one scenario from a file, such as a failure that was shrunk",
+        _EXITS,
+    )
+    parser.add_argument("file", metavar="FILE", type=Path, help="the scenario, in YAML")
+    _add_performing(parser)
+    parser.set_defaults(run=run_replay)
+
+
+def _add_run(below: Verbs) -> None:
+    parser = add_verb(
+        below,
+        "run",
+        "perform scenarios and judge them",
+        "Without an ID, all of them, or those of --tag. With --swarm, random ones: a failure is cut"
+        f" down to the fewest faults and kept as a file to replay. {_EXITS}",
+    )
+    parser.add_argument("ids", metavar="ID", nargs="*", help="a scenario, such as K01")
+    parser.add_argument(
+        "--swarm",
+        metavar="N",
+        type=values.count,
+        help="perform N random scenarios; with no ID these alone, and --out is needed",
+    )
+    _add_tag(parser)
+    _add_performing(parser)
+    parser.set_defaults(run=run_run)
+
+
+def _add_tag(parser: Parser) -> None:
+    parser.add_argument(
+        "--tag",
+        metavar="TAG",
+        action="append",
+        default=[],
+        help="only scenarios with this tag, such as risk; may be given again",
+    )
+
+
+def _add_performing(parser: Parser) -> None:
+    parser.add_argument(
+        "--engine",
+        choices=("sim", "proc"),
+        default="sim",
+        help="what performs them: sim, in virtual time; proc, with real processes, is not in this"
+        " version yet and is refused (default: sim)",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        help="keep the evidence there: scenarios, ledgers, traces, verdicts; a new or empty folder",
+    )
+    parser.add_argument(
+        "--seed",
+        metavar="N",
+        type=values.whole_number,
+        help="what decides for chance; the same seed gives the same bytes (default: each file's"
+        " own, or 1)",
+    )
+    add_json(parser)
+
+
+def run_list(args: Namespace) -> int:
+    """Name the scenarios."""
+    from baton.prove.scenarios.library import chosen
+    from baton.prove.sim.engine import SimEngine
+
+    engine, found = SimEngine(), chosen((), args.tag)
+    if args.json:
+        print_json(
+            [
+                {
+                    "id": one.id,
+                    "title": one.title,
+                    "hypothesis": one.hypothesis,
+                    "tags": one.tags,
+                    "assertions": one.expect.assertions,
+                    "refused_by_sim": engine.supports(one),
+                }
+                for one in found
+            ]
+        )
+        return 0
+    rows = [
+        (one.id, one.title, ", ".join(one.tags), engine.supports(one) or "yes") for one in found
+    ]
+    print_table(("ID", "TITLE", "TAGS", "SIM"), rows)
+    return 0
+
+
+def run_replay(args: Namespace) -> int:
+    """Perform one file."""
+    from baton.prove.scenarios.parse import load
+
+    return _perform(args, (load(args.file),))
+
+
+def run_run(args: Namespace) -> int:
+    """Perform scenarios."""
+    from baton.prove.scenarios.library import chosen
+    from baton.prove.scenarios.running import DEFAULT_SEED
+    from baton.prove.scenarios.swarm import swarm
+
+    if args.ids and args.tag:
+        raise BadInput(detail="give IDs or --tag, and not both")
+    if args.swarm is not None and args.out is None:
+        raise BadInput(detail="--swarm keeps what fails: give --out DIR as well")
+    named = bool(args.ids or args.tag) or args.swarm is None
+    found = chosen(args.ids, args.tag) if named else ()
+    if args.swarm is not None:
+        found += tuple(swarm(args.swarm, DEFAULT_SEED if args.seed is None else args.seed))
+    return _perform(args, found)
+
+
+def _perform(args: Namespace, scenarios: Sequence[Scenario]) -> int:
+    from baton.prove.scenarios.judging import EXIT_CODES, Judgement, worst
+    from baton.prove.scenarios.running import perform_all, summary
+    from baton.prove.sim.engine import SimEngine
+
+    if args.engine != SimEngine.name:
+        raise BadInput(detail="the proc engine is not in this version yet; use --engine sim")
+    engine = SimEngine()
+    done = perform_all(
+        scenarios,
+        engine,
+        seed=args.seed,
+        out=args.out,
+        told=_progress(len(scenarios)),
+        keep=_keep_shrunk,
+    )
+    total = worst(one.result.judgement for one in done)
+    if args.json:
+        print_json({"engine": engine.name, "judgement": total.value, "scenarios": summary(done)})
+    else:
+        print_table(
+            ("ID", "SEED", "VERDICT", "WHY"),
+            [
+                (one.scenario.id, one.seed, one.result.judgement.value, one.result.reason)
+                for one in done
+            ],
+        )
+        counts = {
+            judgement: sum(one.result.judgement is judgement for one in done)
+            for judgement in Judgement
+        }
+        print(", ".join(f"{count} {judgement}" for judgement, count in counts.items() if count))
+    for one in done:
+        if one.result.judgement is not Judgement.PASS:
+            print(f"replay {one.scenario.id}: {_command(args, one)}", file=sys.stderr)
+    return EXIT_CODES[total]
+
+
+def _progress(total: int) -> Callable[[Done], None]:
+    number = 0
+
+    def told(done: Done) -> None:
+        nonlocal number
+        number += 1
+        if sys.stderr.isatty():
+            end = "\r\x1b[K" if number == total else ""
+            line = f"\r\x1b[K{number}/{total} {done.scenario.id} {done.result.judgement}"
+            print(line, end=end, file=sys.stderr, flush=True)
+
+    return told
+
+
+def _keep_shrunk(done: Done, engine: Engine, folder: Path) -> None:
+    """Beside the evidence of a random scenario that failed, the least that fails as it does."""
+    from baton.prove.scenarios.judging import Judgement
+    from baton.prove.scenarios.swarm import shrink
+    from baton.prove.scenarios.writing import text_of
+
+    if done.result.judgement is Judgement.FAIL and not done.scenario.origin:
+        least, _ = shrink(done, engine)
+        (folder / "shrunk.yaml").write_text(text_of(least), encoding="utf-8")
+
+
+def _command(args: Namespace, done: Done) -> str:
+    """What performs it again, to paste."""
+    scenario = done.scenario
+    if not scenario.origin:
+        kept = args.out / scenario.id
+        name = "shrunk.yaml" if (kept / "shrunk.yaml").exists() else "scenario.yaml"
+        return f"baton scenario replay {kept / name}"
+    if args.action == "replay":
+        return f"baton scenario replay {args.file} --seed {done.seed}"
+    return f"baton scenario run {scenario.id} --seed {done.seed}"

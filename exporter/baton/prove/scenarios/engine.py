@@ -1,0 +1,62 @@
+"""What an engine is: something that performs a scenario and hands back what can be judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from baton.domain.continuity.model import Trial
+from baton.prove.scenarios.model import Scenario
+
+#: Told one line at a time what is being done.
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertFact:
+    """One alert as it was seen: when it fired first, in seconds from the beginning."""
+
+    name: str
+    fired_after_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Performance:
+    """What a performed scenario leaves behind.
+
+    Attributes:
+        trial: everything that assertions may look at.
+        alerts: the alerts that fired; None where nothing evaluated them.
+        figures: measurements for people, never judged.
+        versions: what took part, for the evidence.
+    """
+
+    trial: Trial
+    alerts: tuple[AlertFact, ...] | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """Performs scenarios."""
+
+    name: str
+
+    def supports(self, scenario: Scenario) -> str | None:
+        """Why the engine cannot perform a scenario; None if it can."""
+
+    def perform(self, scenario: Scenario, seed: int, work: Path, progress: Progress) -> Performance:
+        """Perform a scenario.
+
+        Args:
+            scenario: one that the engine supports.
+            seed: decides everything that chance decides.
+            work: an empty folder for files of its own; it is gone afterwards.
+            progress: told what is being done.
+
+        Raises:
+            EngineRefuses: it cannot do a fault of this scenario.
+            EngineFailed: the engine itself failed.
+        """

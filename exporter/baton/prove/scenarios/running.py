@@ -1,0 +1,113 @@
+"""Performing scenarios one after another, judging each, and keeping the evidence."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from baton.errors import EngineFailed, EngineRefuses
+from baton.prove.scenarios import evidence
+from baton.prove.scenarios.engine import Engine, Performance
+from baton.prove.scenarios.judging import Judgement, Result, conclude
+from baton.prove.scenarios.model import Scenario
+from baton.prove.scenarios.writing import text_of
+
+#: What decides for chance where neither the command nor the file says.
+DEFAULT_SEED = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """One scenario that was performed and judged.
+
+    Attributes:
+        digest: of its evidence; empty where none is kept.
+    """
+
+    scenario: Scenario
+    seed: int
+    performance: Performance | None
+    result: Result
+    digest: str = ""
+
+
+def perform_all(
+    scenarios: Iterable[Scenario],
+    engine: Engine,
+    *,
+    seed: int | None,
+    out: Path | None,
+    told: Callable[[Done], None] = lambda done: None,  # noqa: ARG005
+    keep: Callable[[Done, Engine, Path], None] = lambda done, engine, folder: None,  # noqa: ARG005
+) -> list[Done]:
+    """Perform scenarios.
+
+    Args:
+        scenarios: in their order.
+        engine: what performs them.
+        seed: what decides for chance; by default each file's own.
+        out: a new folder for the evidence; None to keep none.
+        told: called after each.
+        keep: called after each whose evidence is kept, with the folder of that.
+
+    Raises:
+        BadInput: the evidence cannot be written there.
+    """
+    done: list[Done] = []
+    with ExitStack() as stack:
+        folder = None if out is None else stack.enter_context(evidence.folder(out))
+        for scenario in scenarios:
+            own = DEFAULT_SEED if scenario.seed is None else scenario.seed
+            one = perform_one(scenario, engine, own if seed is None else seed)
+            if folder is not None:
+                text = _file_of(scenario)
+                digest = evidence.write_scenario(
+                    folder, scenario, text, one.seed, one.performance, one.result
+                )
+                one = replace(one, digest=digest)
+                keep(one, engine, folder / scenario.id)
+            # Thousands of ledgers need not stay in memory.
+            done.append(replace(one, performance=None))
+            told(one)
+        if folder is not None:
+            evidence.write_environment(folder, engine.name)
+            evidence.write_summary(folder, {"engine": engine.name, "scenarios": summary(done)})
+    return done
+
+
+def perform_one(scenario: Scenario, engine: Engine, seed: int) -> Done:
+    """Perform and judge one scenario; what the engine cannot do is said, and shows nothing."""
+    performance = None
+    try:
+        with tempfile.TemporaryDirectory(prefix="baton-scenario-") as work:
+            performance = engine.perform(scenario, seed, Path(work), lambda line: None)  # noqa: ARG005
+        result = conclude(scenario, performance)
+    except EngineRefuses as error:
+        result = Result(judgement=Judgement.INCONCLUSIVE, reason=f"refused: {error.fields['why']}")
+    except EngineFailed as error:
+        result = Result(judgement=Judgement.ERROR, reason=str(error.fields["why"]))
+    return Done(scenario=scenario, seed=seed, performance=performance, result=result)
+
+
+def summary(done: Iterable[Done]) -> list[dict[str, object]]:
+    """What came of each, in plain values."""
+    return [
+        {
+            "id": one.scenario.id,
+            "title": one.scenario.title,
+            "seed": one.seed,
+            "judgement": one.result.judgement.value,
+            "reason": one.result.reason,
+            "evidence_digest": one.digest or None,
+        }
+        for one in done
+    ]
+
+
+def _file_of(scenario: Scenario) -> str:
+    """The scenario's own file, or one that says the same where it has none."""
+    path = Path(scenario.origin)
+    return path.read_text(encoding="utf-8") if scenario.origin else text_of(scenario)

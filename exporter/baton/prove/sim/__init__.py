@@ -1,0 +1,1 @@
+"""The simulator: production's worker, store and fence in virtual time, in one thread."""
