@@ -9,11 +9,16 @@ from baton.domain.ledger import event_from_row, session_chain
 from baton.domain.words import Evidence, TaskState
 from baton.errors import LeaseLost, StoreError
 from baton.fleet import moves
-from baton.fleet.model import Claim, ClaimRequest, Claims, Loss, Row, Session, SessionSpec, Task
+from baton.fleet.model import ClaimRequest, Claims, Loss, Row, Session, SessionSpec
 from baton.fleet.operating import Operating
 from baton.fleet.points import Point, reach
 from baton.fleet.rows import task_of
-from baton.fleet.write import Write
+from baton.fleet.write import Ends, Found, Write
+
+#: How many tasks one transaction claims at most. It bounds for how long the store's one writer, or
+#: the rows of a lost session, are ours, in life (some ten milliseconds) and in a freeze; beyond it
+#: a commit is too small a part of the time to be worth a longer wait for everybody else.
+CLAIM_BATCH = 128
 
 
 class Claiming(Operating):
@@ -38,7 +43,7 @@ class Claiming(Operating):
             self._settle(ended.values())
             return Claims()
         # The witness rises before the epochs do, so that a restored copy rises above them.
-        self._epoch_seen = max(self._epoch_seen, *(task.epoch + 1 for task in candidates))
+        self._epoch_seen = max(self._epoch_seen, *(found.epoch + 1 for found in candidates))
         self.sessions.raise_witness(request.session_id, self._epoch_seen)
         reach(Point.CLAIM_BEFORE, request.session_id)
         with self.data.write() as write:
@@ -48,7 +53,7 @@ class Claiming(Operating):
                 raise LeaseLost("", 0, "stopped")
             for session in ended.values():
                 moves.record_loss(write, session)
-            write.outcome = claims = _claim_each(write, request, candidates, ended)
+            write.outcome = claims = _claim_batch(write, request, candidates, ended)
         for claim in claims.won:
             reach(Point.CLAIM_AFTER, claim.task_id)
         # What is won is won; whoever claims next can settle as well.
@@ -72,14 +77,16 @@ class Claiming(Operating):
         self.sessions.lose(Loss(session_id=session_id, evidence=Evidence.TTL))
         return self._known(session_id)
 
-    def _candidates(self, request: ClaimRequest, ended: Iterable[str]) -> list[Task]:
+    def _candidates(self, request: ClaimRequest, ended: Iterable[str]) -> list[Found]:
         """What there is to claim, as it looks before the transaction; each is looked at again."""
-        held: list[Row] = []
+        left_behind: list[Row] = []
         stalled: list[Row] = []
         pending: list[Row] = []
         with self.data.read() as cursor:
             for session_id in ended:
-                held += cursor.execute(self.data.sql["held"], (session_id,)).fetchall()
+                about_it = (session_id, request.pool)
+                left = cursor.execute(self.data.sql["left_behind"], about_it).fetchall()
+                left_behind += (row for row in left if row["graph"] in request.graphs)
             for graph in request.graphs:
                 about = {
                     "pool": request.pool,
@@ -87,28 +94,23 @@ class Claiming(Operating):
                     "session": request.session_id,
                     "now": self.clock.now_us(),
                     "avoid_us": request.avoid_us,
-                    "limit": request.limit,
+                    "limit": min(request.limit, CLAIM_BATCH),
                 }
                 stalled += cursor.execute(self.data.sql["stalled"], about).fetchall()
                 pending += cursor.execute(self.data.sql["pending"], about).fetchall()
-        left_behind = [
-            row
-            for row in held
-            if row["graph"] in request.graphs
-            and row["pool"] == request.pool
-            and not row["external"]
-        ]
         pending.sort(key=lambda row: row["ready_at"])
-        return [task_of(row) for row in (*left_behind, *stalled, *pending)]
+        # One that was left behind may be beyond its deadline as well.
+        found = {row["task_id"]: row for row in (*left_behind, *stalled, *pending)}
+        return [Found(task_id, row["epoch"], row["state"]) for task_id, row in found.items()]
 
     def _settle(self, ended: Iterable[Session]) -> None:
         """Put aside the ended sessions that have nothing left for workers to claim."""
         for session in ended:
             with self.data.write() as write:
                 at_rest = self.sessions.at_rest(write, session.spec.session_id)
-                rows = write.all("held", (session.spec.session_id,))
+                left = write.one("leaves_any", (session.spec.session_id,))
                 recorded = moves.record_loss(write, session)
-            if at_rest and recorded and all(row["external"] for row in rows):
+            if at_rest and recorded and left is None:
                 self.sessions.settle(session.spec.session_id)
 
 
@@ -130,41 +132,66 @@ def _as_told(write: Write, session_id: str) -> tuple[SessionSpec, int]:
     return spec, started.at
 
 
-def _claim_each(
-    write: Write, request: ClaimRequest, candidates: list[Task], ended: dict[str, Session]
+def _claim_batch(
+    write: Write, request: ClaimRequest, candidates: list[Found], ended: dict[str, Session]
 ) -> Claims:
-    won: list[Claim] = []
-    aside: list[str] = []
-    alone_waiting = False
-    for found in candidates:
-        row = write.free_task(found.task_id)
-        if row is None:
-            continue
-        task = task_of(row)
-        if (task.epoch, task.state) != (found.epoch, found.state):
-            continue
-        cause = moves.cause_of(write, row, task, ended.get(task.session_id or ""))
-        if cause is None and task.state is TaskState.ACTIVE:
-            continue
-        fruitless = cause.fruitless if cause else 0
-        if fruitless >= request.fruitless_max:
-            moves.quarantine(write, task, cause, fruitless)
-            aside.append(task.task_id)
-            continue
-        if fruitless and (request.running or won):
-            alone_waiting = True
-            continue
-        won.append(
-            moves.claim(
-                write,
-                row,
-                cause,
-                session_id=request.session_id,
-                worker_id=request.worker_id,
-                fruitless=fruitless,
-                deadline_us=request.deadlines_us.get(task.graph),
-            )
-        )
-        if fruitless or len(won) >= request.limit:
+    """Claim what may be claimed, up to what was asked for and to the bound of a transaction."""
+    batch = _Batch(write, request, ended)
+    left = candidates
+    while left and (room := batch.room()):
+        rows = write.free_tasks(left, room)
+        active = [row["task_id"] for row in rows if row["state"] == TaskState.ACTIVE]
+        ends = write.ends(active)
+        for row in rows:
+            batch.consider(row, ends.get(row["task_id"]))
+        if len(rows) < room:
             break
-    return Claims(won=tuple(won), quarantined=tuple(aside), alone_waiting=alone_waiting)
+        # Whatever stands before the last of them was taken by others.
+        last = rows[-1]["task_id"]
+        left = left[1 + next(n for n, found in enumerate(left) if found.task_id == last) :]
+    return batch.claims()
+
+
+class _Batch:
+    """What one transaction claims."""
+
+    def __init__(self, write: Write, request: ClaimRequest, ended: dict[str, Session]) -> None:
+        self._write, self._request, self._ended = write, request, ended
+        self._grants: list[moves.Grant] = []
+        self._aside: list[str] = []
+        self._alone_waiting = False
+
+    def room(self) -> int:
+        """How many more it may claim; whoever takes a suspect task takes nothing beside it."""
+        if self._grants and self._grants[-1].fruitless:
+            return 0
+        return min(self._request.limit, CLAIM_BATCH) - len(self._grants)
+
+    def consider(self, row: Row, ends: Ends | None) -> None:
+        """Look at a task that is ours until the end of the transaction."""
+        if not self.room():
+            return
+        task = task_of(row)
+        holder = self._ended.get(task.session_id or "")
+        cause = moves.cause_of(self._write, row, task, holder, ends)
+        if cause is None and task.state is TaskState.ACTIVE:
+            return
+        fruitless = cause.fruitless if cause else 0
+        if fruitless >= self._request.fruitless_max:
+            moves.quarantine(self._write, task, cause, fruitless)
+            self._aside.append(task.task_id)
+        elif fruitless and (self._request.running or self._grants):
+            self._alone_waiting = True
+        else:
+            deadline_us = self._request.deadlines_us.get(task.graph)
+            self._grants.append(moves.Grant(task, cause, task.run_id, fruitless, deadline_us))
+
+    def claims(self) -> Claims:
+        """Claim them."""
+        request = self._request
+        return Claims(
+            won=moves.claim(self._write, request.session_id, request.worker_id, self._grants),
+            quarantined=tuple(self._aside),
+            alone_waiting=self._alone_waiting,
+            more=len(self._grants) == CLAIM_BATCH < request.limit,
+        )

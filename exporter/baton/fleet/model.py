@@ -163,11 +163,13 @@ class Claims:
         won: the leases won, at most as many as were asked for.
         quarantined: tasks that were put aside instead of being claimed.
         alone_waiting: a suspect task waits for a worker with nothing else to do.
+        more: fewer than were asked for, because one transaction claims no more.
     """
 
     won: tuple[Claim, ...] = ()
     quarantined: tuple[str, ...] = ()
     alone_waiting: bool = False
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from baton.domain.ledger import session_chain, task_chain
+from baton.domain.ledger import canonical_payload, session_chain, task_chain
 from baton.domain.words import (
     FRUITLESS_REASONS,
     EventType,
@@ -16,7 +17,7 @@ from baton.domain.words import (
 )
 from baton.fleet.model import Claim, LeaseKey, Row, Session, Task
 from baton.fleet.rows import task_of
-from baton.fleet.write import Write
+from baton.fleet.write import Ends, Taken, TaskEvent, Write
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,18 +61,22 @@ class Progress(NamedTuple):
 
 def progress_of(write: Write, row: Row) -> Progress:
     """How far the holder of an active task has come."""
-    chain = task_chain(row["task_id"])
+    return _progress(row, write.ends([row["task_id"]])[row["task_id"]])
+
+
+def _progress(row: Row, ends: Ends) -> Progress:
     # Loading the state or recognising an old effect shows life, but brings the run no further.
-    work = write.one("last_work", (chain,))
     bare_at = row["wrote_at"] if row["wrote_epoch"] == row["epoch"] else 0
     return Progress(
-        sign_at=max(write.one("chain_head", (chain,))["at"], bare_at),
-        work_at=max(work["at"], bare_at),
-        durable=work["type"] != EventType.CLAIMED or bare_at > 0,
+        sign_at=max(ends.at, bare_at),
+        work_at=max(ends.work_at, bare_at),
+        durable=ends.work != EventType.CLAIMED or bare_at > 0,
     )
 
 
-def cause_of(write: Write, row: Row, task: Task, holder: Session | None) -> Cause | None:
+def cause_of(
+    write: Write, row: Row, task: Task, holder: Session | None, ends: Ends | None = None
+) -> Cause | None:
     """Why this task needs a takeover; None for a run that has not begun, or one that is well.
 
     Args:
@@ -79,10 +84,11 @@ def cause_of(write: Write, row: Row, task: Task, holder: Session | None) -> Caus
         row: the task's row as this transaction sees it.
         task: the same, decoded.
         holder: the session that held it, if that session has ended.
+        ends: the ends of its chain, for a caller that has asked for many at a time.
     """
     if task.state is TaskState.PENDING:
         return _vacated(row)
-    progress = progress_of(write, row)
+    progress = _progress(row, ends) if ends else progress_of(write, row)
     if holder is not None:
         return _ended(task, holder, progress)
     if task.deadline_us is not None and write.at - progress.work_at > task.deadline_us:
@@ -167,54 +173,58 @@ def record_loss(write: Write, session: Session) -> bool:
     return True
 
 
+class Grant(NamedTuple):
+    """A task about to be given to a session, and why."""
+
+    task: Task
+    cause: Cause | None
+    run_id: str
+    fruitless: int = 0
+    deadline_us: int | None = None
+
+
 def claim(
-    write: Write,
-    row: Row,
-    cause: Cause | None,
-    *,
-    session_id: str,
-    worker_id: str,
-    fruitless: int = 0,
-    deadline_us: int | None = None,
-    new_run: str | None = None,
-) -> Claim:
-    """Give a task to a session under a new epoch, and record why."""
-    task = task_of(row)
-    run_id = new_run or task.run_id
-    write.run(
-        "claim",
-        {
-            "task": task.task_id,
-            "session": session_id,
-            "worker": worker_id,
-            "at": write.at,
-            "run": run_id,
-            "fruitless": fruitless,
-            "deadline": deadline_us,
-        },
+    write: Write, session_id: str, worker_id: str, grants: Sequence[Grant]
+) -> tuple[Claim, ...]:
+    """Give tasks to a session, each under a new epoch, and record why."""
+    if not grants:
+        return ()
+    given = write.take(
+        session_id,
+        worker_id,
+        [Taken(g.task.task_id, g.run_id, g.fruitless, g.deadline_us) for g in grants],
     )
-    key = LeaseKey(task.task_id, task.epoch + 1, session_id)
-    write.append_task(
-        task.task_id,
-        write.head(task_chain(task.task_id)),
+    write.append_tasks(
         EventType.CLAIMED,
-        _claim_data(task, cause, fruitless, deadline_us),
-        run_id=run_id,
-        worker_id=worker_id,
-        session_id=session_id,
-        epoch=key.epoch,
-        reason=cause.reason.value if cause else None,
+        session_id,
+        worker_id,
+        [
+            TaskEvent(
+                g.task.task_id,
+                g.run_id,
+                g.task.epoch + 1,
+                g.cause.reason.value if g.cause else None,
+                canonical_payload(_claim_data(g.task, g.cause, g.fruitless, g.deadline_us)),
+            )
+            for g in grants
+        ],
     )
+    return tuple(_claimed(write, session_id, grant, given[grant.task.task_id]) for grant in grants)
+
+
+def _claimed(write: Write, session_id: str, grant: Grant, given: Sequence[Any]) -> Claim:
+    task, cause = grant.task, grant.cause
+    input_type, input_, resume_type, resume = given
     return Claim(
-        key=key,
+        key=LeaseKey(task.task_id, task.epoch + 1, session_id),
         graph=task.graph,
-        run_id=run_id,
+        run_id=grant.run_id,
         claimed_at=write.at,
-        input=task.input,
-        resume=None if row["resume"] is None else (row["resume_type"], row["resume"]),
+        input=None if input_ is None else (input_type, input_),
+        resume=None if resume is None else (resume_type, resume),
         reason=cause.reason if cause else None,
         previous_worker=cause.worker_id if cause else None,
-        alone=fruitless > 0,
+        alone=grant.fruitless > 0,
     )
 
 

@@ -6,6 +6,7 @@ session's chain by an advisory lock, so that no heartbeat ever waits for it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from baton.domain.words import EventType
@@ -13,7 +14,7 @@ from baton.errors import LeaseLost
 from baton.fleet.model import LeaseKey
 from baton.fleet.postgres_connect import FenceRefused, plain_errors
 from baton.fleet.sql import queries
-from baton.fleet.write import Head, Write
+from baton.fleet.write import Ends, Found, Head, Taken, TaskEvent, Write
 
 SQL = queries("postgres_data.sql")
 
@@ -79,6 +80,31 @@ class PostgresWrite(Write):
         """``task``, but None as well while another transaction has it."""
         return self.one("task_free", (task_id,))
 
+    def free_tasks(self, found: Sequence[Found], limit: int) -> list[Any]:
+        """Of those that are still as they were found, the first that nobody else is at."""
+        tasks, epochs, states = _columns(found, Found)
+        return self.all("tasks_free", (tasks, epochs, states, limit))
+
+    def ends(self, task_ids: Sequence[str]) -> dict[str, Ends]:
+        """The ends of the chains of tasks that were claimed at least once."""
+        if not task_ids:
+            return {}
+        return {task_id: Ends(*ends) for task_id, *ends in self.all("ends", (list(task_ids),))}
+
+    def take(
+        self, session_id: str, worker_id: str, tasks: Sequence[Taken]
+    ) -> dict[str, Sequence[Any]]:
+        """Give tasks to a session; returns their inputs and the values to resume with."""
+        values = (session_id, worker_id, self.at, *_columns(tasks, Taken))
+        return {task_id: given for task_id, *given in self.all("take", values)}
+
+    def append_tasks(
+        self, type_: EventType, session_id: str, worker_id: str, events: Sequence[TaskEvent]
+    ) -> None:
+        """Append one event to the chain of each task."""
+        shared = (self.at, self.wall, type_.value, worker_id, session_id)
+        self.seq = int(self.one("append_tasks", (*shared, *_columns(events, TaskEvent)))[0])
+
     def held(self, session_id: str) -> list[Any]:
         """The rows of the tasks that a session holds, locked."""
         rows = self.all("held_locked", (session_id,))
@@ -128,6 +154,11 @@ class PostgresWrite(Write):
         self.seq = int(row[0])
 
 
+def _columns(rows: Sequence[tuple[Any, ...]], of: type[tuple[Any, ...]]) -> list[list[Any]]:
+    """Rows of named tuples as one array for each of their fields."""
+    return [[row[place] for row in rows] for place, _ in enumerate(of.__annotations__)]
+
+
 def _storable(parameters: Any) -> Any:
     """PostgreSQL's text has no NUL; the text of somebody's exception may have one."""
     if isinstance(parameters, dict):
@@ -136,4 +167,6 @@ def _storable(parameters: Any) -> Any:
 
 
 def _without_nul(value: Any) -> Any:
+    if isinstance(value, list):
+        return list(map(_without_nul, value))
     return value.replace("\x00", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value

@@ -301,7 +301,8 @@ class WorkerProtocol:
         nothing_left = not self.runs and not event.outstanding and not claims.won
         if self.config.until_idle and nothing_left:
             return self._drain(now)
-        return [*commands, m.SetTimer(_CLAIM, now + self.config.poll_seconds)]
+        commands.append(m.SetTimer(_CLAIM, now + self.config.poll_seconds))
+        return [*commands, *(self._claim_if_room() if claims.more else ())]
 
     def _run_ended(self, event: m.RunEnded) -> list[m.Command]:
         self.runs.discard(event.key)

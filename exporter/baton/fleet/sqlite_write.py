@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
-from baton.domain.ledger import GENESIS, seal
+from baton.domain.ledger import GENESIS, seal, task_chain
 from baton.domain.words import EventType
 from baton.errors import LeaseLost
 from baton.fleet.model import LeaseKey
 from baton.fleet.sql import queries
-from baton.fleet.write import Head, Write
+from baton.fleet.write import Ends, Found, Head, Taken, TaskEvent, Write
 
 SQL = queries("sqlite_data.sql")
 _FENCE = SQL["fence"]
@@ -70,6 +72,49 @@ class SqliteWrite(Write):
         return self.one("task", (task_id,))
 
     free_task = task
+
+    def free_tasks(self, found: Sequence[Found], limit: int) -> list[Any]:
+        """Of those that are still as they were found, the first ones."""
+        rows = (self.one("task_as_found", one) for one in found)
+        return list(islice((row for row in rows if row is not None), limit))
+
+    def ends(self, task_ids: Sequence[str]) -> dict[str, Ends]:
+        """The ends of the chains of tasks that were claimed at least once."""
+        return {task_id: self._ends(task_chain(task_id)) for task_id in task_ids}
+
+    def _ends(self, chain: str) -> Ends:
+        work = self.one("last_work", (chain,))
+        return Ends(self.one("chain_head", (chain,))["at"], work["type"], work["at"])
+
+    def take(
+        self, session_id: str, worker_id: str, tasks: Sequence[Taken]
+    ) -> dict[str, Sequence[Any]]:
+        """Give tasks to a session; returns their inputs and the values to resume with."""
+        given = {}
+        shared = {"session": session_id, "worker": worker_id, "at": self.at}
+        for task in tasks:
+            self.run("claim", shared | task._asdict())
+            given[task.task_id] = self.one("given", (task.task_id,))
+        return given
+
+    def append_tasks(
+        self, type_: EventType, session_id: str, worker_id: str, events: Sequence[TaskEvent]
+    ) -> None:
+        """Append one event to the chain of each task."""
+        for event in events:
+            chain = task_chain(event.task_id)
+            self.append(
+                chain,
+                self.head(chain),
+                type_,
+                event.payload,
+                task_id=event.task_id,
+                run_id=event.run_id,
+                epoch=event.epoch,
+                reason=event.reason,
+                session_id=session_id,
+                worker_id=worker_id,
+            )
 
     def held(self, session_id: str) -> list[Any]:
         """The rows of the tasks that a session holds."""

@@ -210,14 +210,8 @@ class Store(Claiming, ABC):
             begins = task.state not in (TaskState.ACTIVE, TaskState.PENDING)
             self._epoch_seen = max(self._epoch_seen, task.epoch + 1)
             self.sessions.raise_witness(session_id, self._epoch_seen)
-            return moves.claim(
-                write,
-                row,
-                cause,
-                session_id=session_id,
-                worker_id=worker_id,
-                new_run=self._new_id() if begins else None,
-            )
+            grant = moves.Grant(task, cause, self._new_id() if begins else task.run_id)
+            return moves.claim(write, session_id, worker_id, [grant])[0]
 
     def _holder_to_replace(self, task_id: str) -> Session | None:
         task = self.task_or_none(task_id)

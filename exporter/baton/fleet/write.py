@@ -7,7 +7,8 @@ how its statements are run, how a lease is checked and how an event is appended.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from baton.domain.ledger import canonical_payload, session_chain, task_chain
 from baton.domain.transitions import session_after
@@ -25,6 +26,47 @@ _TOLD = {
     EventType.SESSION_STOPPED: SessionState.STOPPED,
     EventType.SESSION_LOST: SessionState.LOST,
 }
+
+
+class Found(NamedTuple):
+    """A task as a look from outside the transaction had it."""
+
+    task_id: str
+    epoch: int
+    state: str
+
+
+class Ends(NamedTuple):
+    """The ends of a task's chain.
+
+    Attributes:
+        at: store time of the last event.
+        work: the type of the last durable work, or of the claim if there was none since.
+        work_at: its store time.
+    """
+
+    at: int
+    work: str
+    work_at: int
+
+
+class Taken(NamedTuple):
+    """What a claim makes of a task's row."""
+
+    task_id: str
+    run_id: str
+    fruitless: int
+    deadline_us: int | None
+
+
+class TaskEvent(NamedTuple):
+    """An event of a task's chain, and the fields that all events of a batch do not share."""
+
+    task_id: str
+    run_id: str
+    epoch: int
+    reason: str | None
+    payload: str
 
 
 class Write(ABC):
@@ -74,6 +116,35 @@ class Write(ABC):
     @abstractmethod
     def free_task(self, task_id: str) -> Any:
         """``task``, but None as well while another transaction has it: for who need not wait."""
+
+    @abstractmethod
+    def free_tasks(self, found: Sequence[Found], limit: int) -> list[Any]:
+        """Of those that are still as they were found, the first ones; inputs are left out.
+
+        Args:
+            found: in the order of preference.
+            limit: how many at most; nobody else changes them until this transaction ends.
+        """
+
+    @abstractmethod
+    def ends(self, task_ids: Sequence[str]) -> dict[str, Ends]:
+        """The ends of the chains of tasks that were claimed at least once."""
+
+    @abstractmethod
+    def take(
+        self, session_id: str, worker_id: str, tasks: Sequence[Taken]
+    ) -> dict[str, Sequence[Any]]:
+        """Give tasks to a session, each under a new epoch.
+
+        Returns:
+            By task, the input and the value to resume with, each as its type and its bytes.
+        """
+
+    @abstractmethod
+    def append_tasks(
+        self, type_: EventType, session_id: str, worker_id: str, events: Sequence[TaskEvent]
+    ) -> None:
+        """Append one event to the chain of each task."""
 
     @abstractmethod
     def held(self, session_id: str) -> list[Any]:

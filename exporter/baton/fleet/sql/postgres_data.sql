@@ -24,6 +24,14 @@ SELECT worker_id FROM baton_event WHERE chain = %s ORDER BY n LIMIT 1
 -- append: append to a chain; returns the place in the tail
 SELECT baton_append(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 
+-- append_tasks: the same for many tasks at a time, each to its own chain
+SELECT max(baton_append('task:' || c.task_id, s.at, s.wall, s.type, c.task_id, c.run_id, NULL,
+    s.worker_id, s.session_id, c.epoch, c.reason, c.payload))
+FROM (VALUES (%s::bigint, %s::bigint, %s::text, %s::text, %s::text))
+    AS s (at, wall, type, worker_id, session_id),
+unnest(%s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[])
+    AS c (task_id, run_id, epoch, reason, payload)
+
 -- put: a super-step, whole
 SELECT baton_put(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb,
     %s::text[], %b::bytea[], %s::text[], %b::bytea[])
@@ -46,13 +54,36 @@ SELECT * FROM baton_task WHERE task_id = %s FOR UPDATE
 -- task_free: one task, unless somebody else is at it
 SELECT * FROM baton_task WHERE task_id = %s FOR UPDATE SKIP LOCKED
 
+-- tasks_free: of those that are still as they were found, the first that nobody else is at
+SELECT t.task_id, t.pool, t.graph, t.state, t.external, t.epoch, t.session_id, t.worker_id, t.run_id,
+    NULL AS input, t.input_digest, t.submitted_at, t.ready_at, t.claimed_at, t.ended_at,
+    t.wrote_epoch, t.wrote_at, t.fruitless, t.deadline_us, t.vacated_reason, t.vacated_at,
+    t.vacated_session, t.vacated_worker, t.vacated_epoch, t.error
+FROM unnest(%s::text[], %s::bigint[], %s::text[])
+    WITH ORDINALITY AS found (task_id, epoch, state, place)
+JOIN baton_task AS t USING (task_id)
+WHERE t.epoch = found.epoch AND t.state = found.state
+ORDER BY found.place LIMIT %s FOR UPDATE OF t SKIP LOCKED
+
+-- ends: the last event of each chain, and its last durable work or the claim before it
+SELECT c.task_id, head.at, work.type, work.at
+FROM unnest(%s::text[]) AS c (task_id)
+CROSS JOIN LATERAL (
+    SELECT at FROM baton_event WHERE chain = 'task:' || c.task_id ORDER BY n DESC LIMIT 1
+) AS head
+CROSS JOIN LATERAL (
+    SELECT type, at FROM baton_event
+    WHERE chain = 'task:' || c.task_id AND type IN ('claimed', 'step', 'effect')
+    ORDER BY n DESC LIMIT 1
+) AS work
+
 -- tasks: a page of tasks, newest first
 SELECT * FROM baton_task
 WHERE (%(state)s::text IS NULL OR state = %(state)s) AND (%(pool)s::text IS NULL OR pool = %(pool)s)
 ORDER BY submitted_at DESC, task_id LIMIT %(limit)s
 
 -- pending: the oldest tasks that wait for a worker of this pool and graph
-SELECT * FROM baton_task
+SELECT task_id, epoch, state, ready_at FROM baton_task
 WHERE state = 'pending' AND external = 0 AND pool = %(pool)s AND graph = %(graph)s
     AND ready_at <= %(now)s
     AND (avoid_session IS DISTINCT FROM %(session)s OR ready_at + %(avoid_us)s <= %(now)s)
@@ -60,6 +91,13 @@ ORDER BY ready_at, place LIMIT %(limit)s
 
 -- held: the tasks a session holds
 SELECT * FROM baton_task WHERE state = 'active' AND session_id = %s ORDER BY place
+
+-- left_behind: what a session that has ended still holds of a pool's tasks
+SELECT task_id, epoch, state, graph FROM baton_task
+WHERE state = 'active' AND session_id = %s AND pool = %s AND external = 0 ORDER BY place
+
+-- leaves_any: whether a session still holds a task that workers run
+SELECT 1 FROM baton_task WHERE state = 'active' AND session_id = %s AND external = 0 LIMIT 1
 
 -- held_locked: the same, and nobody else changes them until this transaction ends
 SELECT * FROM baton_task WHERE state = 'active' AND session_id = %s ORDER BY place FOR UPDATE
@@ -76,19 +114,22 @@ WITH RECURSIVE holder (session_id) AS (
 SELECT session_id FROM holder WHERE session_id IS NOT NULL
 
 -- stalled: active tasks with a progress deadline, held by others
-SELECT * FROM baton_task
+SELECT task_id, epoch, state FROM baton_task
 WHERE state = 'active' AND deadline_us IS NOT NULL AND external = 0
     AND pool = %(pool)s AND graph = %(graph)s AND session_id <> %(session)s
     AND claimed_at + deadline_us < %(now)s
 ORDER BY place
 
--- claim: a new epoch for a new holder
-UPDATE baton_task SET
-    state = 'active', epoch = epoch + 1, session_id = %(session)s, worker_id = %(worker)s,
-    claimed_at = %(at)s, run_id = %(run)s, ended_at = NULL, fruitless = %(fruitless)s,
-    deadline_us = %(deadline)s, vacated_reason = NULL, vacated_at = NULL, vacated_session = NULL,
-    vacated_worker = NULL, vacated_epoch = NULL, avoid_session = NULL, error = NULL
-WHERE task_id = %(task)s
+-- take: a new epoch and a new holder for each of these; their inputs are read only here
+UPDATE baton_task AS t SET
+    state = 'active', epoch = t.epoch + 1, session_id = %s, worker_id = %s, claimed_at = %s,
+    run_id = c.run_id, ended_at = NULL, fruitless = c.fruitless, deadline_us = c.deadline_us,
+    vacated_reason = NULL, vacated_at = NULL, vacated_session = NULL, vacated_worker = NULL,
+    vacated_epoch = NULL, avoid_session = NULL, error = NULL
+FROM unnest(%s::text[], %s::text[], %s::integer[], %s::bigint[])
+    AS c (task_id, run_id, fruitless, deadline_us)
+WHERE t.task_id = c.task_id
+RETURNING t.task_id, t.input_type, t.input, t.resume_type, t.resume
 
 -- quarantine: nobody takes this task again until an operator says so
 UPDATE baton_task SET

@@ -53,13 +53,20 @@ INSERT INTO baton_task (
 -- task: one task
 SELECT * FROM baton_task WHERE task_id = ?
 
+-- task_as_found: a task without its input, if it is still as a look from outside had it
+SELECT task_id, pool, graph, state, external, epoch, session_id, worker_id, run_id,
+    NULL AS input, input_digest, submitted_at, ready_at, claimed_at, ended_at, wrote_epoch, wrote_at,
+    fruitless, deadline_us, vacated_reason, vacated_at, vacated_session, vacated_worker,
+    vacated_epoch, error
+FROM baton_task WHERE task_id = ? AND epoch = ? AND state = ?
+
 -- tasks: a page of tasks, newest first
 SELECT * FROM baton_task
 WHERE (:state IS NULL OR state = :state) AND (:pool IS NULL OR pool = :pool)
 ORDER BY submitted_at DESC, task_id LIMIT :limit
 
 -- pending: the oldest tasks that wait for a worker of this pool and graph
-SELECT * FROM baton_task
+SELECT task_id, epoch, state, ready_at FROM baton_task
 WHERE state = 'pending' AND external = 0 AND pool = :pool AND graph = :graph
     AND ready_at <= :now
     AND (avoid_session IS NOT :session OR ready_at + :avoid_us <= :now)
@@ -67,6 +74,13 @@ ORDER BY ready_at LIMIT :limit
 
 -- held: the tasks a session holds
 SELECT * FROM baton_task WHERE state = 'active' AND session_id = ?
+
+-- left_behind: what a session that has ended still holds of a pool's tasks
+SELECT task_id, epoch, state, graph FROM baton_task
+WHERE state = 'active' AND session_id = ? AND pool = ? AND external = 0
+
+-- leaves_any: whether a session still holds a task that workers run
+SELECT 1 FROM baton_task WHERE state = 'active' AND session_id = ? AND external = 0 LIMIT 1
 
 -- holders: the sessions that hold tasks; one look for each of them, not for each task
 WITH RECURSIVE holder (session_id) AS (
@@ -80,7 +94,7 @@ WITH RECURSIVE holder (session_id) AS (
 SELECT session_id FROM holder WHERE session_id IS NOT NULL
 
 -- stalled: active tasks with a progress deadline, held by others
-SELECT * FROM baton_task
+SELECT task_id, epoch, state FROM baton_task
 WHERE state = 'active' AND deadline_us IS NOT NULL AND external = 0
     AND pool = :pool AND graph = :graph AND session_id <> :session
     AND claimed_at + deadline_us < :now
@@ -88,10 +102,13 @@ WHERE state = 'active' AND deadline_us IS NOT NULL AND external = 0
 -- claim: a new epoch for a new holder
 UPDATE baton_task SET
     state = 'active', epoch = epoch + 1, session_id = :session, worker_id = :worker,
-    claimed_at = :at, run_id = :run, ended_at = NULL, fruitless = :fruitless,
-    deadline_us = :deadline, vacated_reason = NULL, vacated_at = NULL, vacated_session = NULL,
+    claimed_at = :at, run_id = :run_id, ended_at = NULL, fruitless = :fruitless,
+    deadline_us = :deadline_us, vacated_reason = NULL, vacated_at = NULL, vacated_session = NULL,
     vacated_worker = NULL, vacated_epoch = NULL, avoid_session = NULL, error = NULL
-WHERE task_id = :task
+WHERE task_id = :task_id
+
+-- given: what a task gives to whoever claimed it
+SELECT input_type, input, resume_type, resume FROM baton_task WHERE task_id = ?
 
 -- quarantine: nobody takes this task again until an operator says so
 UPDATE baton_task SET
