@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 
 from baton.domain.ledger import event_from_row, session_chain
 from baton.domain.words import Evidence, TaskState
@@ -16,9 +17,10 @@ from baton.fleet.rows import task_of
 from baton.fleet.write import Ends, Found, Write
 
 #: How many tasks one transaction claims at most. It bounds for how long the store's one writer, or
-#: the rows of a lost session, are ours, in life (some ten milliseconds) and in a freeze; beyond it
-#: a commit is too small a part of the time to be worth a longer wait for everybody else.
-CLAIM_BATCH = 128
+#: the rows of a lost session, are ours: some ten milliseconds, and in a freeze no more than these.
+#: Smaller batches cost more than their commits, because the runs of the first one begin while the
+#: next is still to be claimed.
+CLAIM_BATCH = 256
 
 
 class Claiming(Operating):
@@ -41,7 +43,7 @@ class Claiming(Operating):
         candidates = self._candidates(request, ended)
         if not candidates:
             self._settle(ended.values())
-            return Claims()
+            return Claims(holders=frozenset(holders))
         # The witness rises before the epochs do, so that a restored copy rises above them.
         self._epoch_seen = max(self._epoch_seen, *(found.epoch + 1 for found in candidates))
         self.sessions.raise_witness(request.session_id, self._epoch_seen)
@@ -53,7 +55,8 @@ class Claiming(Operating):
                 raise LeaseLost("", 0, "stopped")
             for session in ended.values():
                 moves.record_loss(write, session)
-            write.outcome = claims = _claim_batch(write, request, candidates, ended)
+            claims = _claim_batch(write, request, candidates, ended)
+            write.outcome = claims = replace(claims, holders=frozenset(holders))
         for claim in claims.won:
             reach(Point.CLAIM_AFTER, claim.task_id)
         # What is won is won; whoever claims next can settle as well.

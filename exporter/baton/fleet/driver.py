@@ -7,6 +7,7 @@ file and never wait for a data write; claims and the end of a session go to the 
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -92,6 +93,7 @@ class Driver:
         version: str = "",
         metrics_address: str | None = None,
         hooks: Hooks | None = None,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         """Put a worker together; nothing runs yet.
 
@@ -103,6 +105,7 @@ class Driver:
             version: what the session row says of the software.
             metrics_address: where this process exports its own metrics, if it does.
             hooks: who is told of measurements.
+            draw: random numbers from 0 to below 1, for ``pacing``.
         """
         self.config = config
         self.session: LiveSession | None = None
@@ -112,7 +115,7 @@ class Driver:
         self._runner = runner
         self._version = version
         self._metrics_address = metrics_address
-        self._protocol = WorkerProtocol(config)
+        self._protocol = WorkerProtocol(config, draw)
         self._events: SimpleQueue[m.Event] = SimpleQueue()
         self._timers: dict[str, float] = {}
         self._beats = self.lane("baton-heartbeat")
@@ -356,7 +359,7 @@ class Driver:
         self.tell(m.PeerGone(session_id, evidence, last_sign_at))
 
     def _on_wake(self) -> None:
-        self.tell(m.Tick("claim"))
+        self.tell(m.Woken())
 
     def _start_run(self, command: m.StartRun) -> None:
         session = self.session

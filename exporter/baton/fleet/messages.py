@@ -114,6 +114,11 @@ class Buried:
 
 
 @dataclass(frozen=True, slots=True)
+class Woken:
+    """There may be something to claim, and every worker of the pool is told so."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimDone:
     """The outcome of a round of claiming.
 
@@ -166,6 +171,7 @@ Event = (
     | PeersSeen
     | PeerGone
     | Buried
+    | Woken
     | ClaimDone
     | SessionOver
     | RunEnded

@@ -164,12 +164,14 @@ class Claims:
         quarantined: tasks that were put aside instead of being claimed.
         alone_waiting: a suspect task waits for a worker with nothing else to do.
         more: fewer than were asked for, because one transaction claims no more.
+        holders: the sessions that held tasks when it began, none of them idle.
     """
 
     won: tuple[Claim, ...] = ()
     quarantined: tuple[str, ...] = ()
     alone_waiting: bool = False
     more: bool = False
+    holders: frozenset[str] = field(default=frozenset(), compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,14 +11,19 @@ replies. The rules it keeps, each in one place:
 * it starts no node once it could not renew in time, and gives up a session that it doubts
   (``confirmed_until``, ``_beat_done``);
 * it claims when it has room, and alone where the task is suspect (``_claim_if_room``);
+* it does not ask when everybody else does (``_woken``, ``pacing.py``);
 * it drains in bounded time (``_drain``).
 """
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
+
 from baton.domain.words import Evidence, TakeoverReason
 from baton.fleet import messages as m
-from baton.fleet.model import LeaseKey, Loss
+from baton.fleet import pacing
+from baton.fleet.model import LeaseKey, Loss, Session
 
 _BEAT = "beat"
 _CLAIM = "claim"
@@ -38,13 +43,16 @@ _RETRY_SECONDS = 1.0
 class WorkerProtocol:
     """One worker: its session, its leases, and what it may say of its peers."""
 
-    def __init__(self, config: m.WorkerConfig) -> None:
+    def __init__(self, config: m.WorkerConfig, draw: Callable[[], float] = random.random) -> None:
         """Start outside any session.
 
         Args:
             config: how the worker behaves.
+            draw: random numbers from 0 to below 1, for ``pacing``.
         """
         self.config = config
+        self._draw = draw
+        self._graphs = frozenset(config.graphs)
         self.session_id: str | None = None
         #: Until when, on the monotonic clock, this session's leases are sure to be ours.
         self.confirmed_until = float("-inf")
@@ -57,6 +65,13 @@ class WorkerProtocol:
         self._doubtful = False
         self._beat_in_flight = False
         self._claim_in_flight = False
+        #: When we ask for tasks next, if nothing happens before.
+        self._claim_at = float("inf")
+        #: We were told that there is something, and have not asked since.
+        self._awake = False
+        #: How many workers have room for the same tasks, ourselves included.
+        self._standbys = 1
+        self._holders: frozenset[str] = frozenset()
         self._alone: LeaseKey | None = None
         self._alone_waiting = False
         self._draining = False
@@ -91,7 +106,9 @@ class WorkerProtocol:
             case m.Buried():
                 self._watched.discard(event.session_id)
                 self._burying.discard(event.session_id)
-                return [m.Forget(event.session_id), *self._claim_if_room()]
+                return [m.Forget(event.session_id), *self._woken(now)]
+            case m.Woken():
+                return self._woken(now)
             case m.ClaimDone():
                 return self._claim_done(event, now)
             case m.SessionOver():
@@ -127,6 +144,8 @@ class WorkerProtocol:
         return [*commands, *self._claim_if_room()]
 
     def _tick(self, name: str, now: float) -> list[m.Command]:
+        if name == _CLAIM:
+            self._claim_at = float("inf")
         if name == _OPEN and self.session_id is None:
             return [m.OpenSession()]
         if name == _STOP and self._stopping and self.session_id is not None:
@@ -192,7 +211,7 @@ class WorkerProtocol:
                 return [m.SetTimer(_BEAT, retry_at)]
             case "claim":
                 self._claim_in_flight = False
-                return [m.SetTimer(_CLAIM, retry_at)]
+                return [self._ask_after(retry_at - now, now)]
             case "bury":
                 self._burying.clear()
                 return [m.SetTimer(_LOOK, retry_at)]
@@ -245,6 +264,7 @@ class WorkerProtocol:
         commands += [m.Forget(gone) for gone in sorted(self._watched - alive)]
         self._watched &= alive
         next_look = min(_LOOK_SECONDS, self.config.interval_seconds)
+        self._standbys = 1 + sum(map(self._has_room, event.sessions))
         for session in event.sessions:
             peer = session.spec.session_id
             if peer == self.session_id:
@@ -276,6 +296,39 @@ class WorkerProtocol:
 
     # Claims and runs
 
+    def _has_room(self, peer: Session) -> bool:
+        """Whether a peer may ask for the same tasks; one of several slots may have a free one."""
+        spec = peer.spec
+        return (
+            spec.session_id != self.session_id
+            and spec.pool == self.config.pool
+            and not self._graphs.isdisjoint(spec.graphs)
+            and (spec.concurrency > 1 or spec.session_id not in self._holders)
+        )
+
+    def _ask_after(self, seconds: float, now: float) -> m.Command:
+        """Ask for tasks after a while; others that wait as long do not ask at that moment."""
+        seconds = pacing.poll_seconds(seconds, self._standbys, self._draw())
+        self._claim_at = now + seconds
+        return m.SetTimer(_CLAIM, self._claim_at)
+
+    def _woken(self, now: float) -> list[m.Command]:
+        """There is something to claim, and everybody with room was told so."""
+        if self._standbys <= pacing.PROMPT:
+            return self._claim_if_room()
+        if self._awake:
+            # A second draw would only ever bring it forward, and every wake that of everybody.
+            return []
+        self._awake = True
+        return [] if self._claim_in_flight else self._wait_for_a_slot(now)
+
+    def _wait_for_a_slot(self, now: float) -> list[m.Command]:
+        at = now + pacing.wake_seconds(self._standbys, self._draw())
+        if self._claim_at <= at:
+            return []
+        self._claim_at = at
+        return [m.SetTimer(_CLAIM, at)]
+
     def _claim_if_room(self) -> list[m.Command]:
         room = self.config.concurrency - len(self.runs)
         blocked = self._alone is not None or (self._alone_waiting and bool(self.runs))
@@ -284,6 +337,7 @@ class WorkerProtocol:
             return []
         assert self.session_id is not None
         self._claim_in_flight = True
+        self._awake = False
         return [m.TryClaim(self.session_id, room, len(self.runs))]
 
     def _claim_done(self, event: m.ClaimDone, now: float) -> list[m.Command]:
@@ -301,8 +355,12 @@ class WorkerProtocol:
         nothing_left = not self.runs and not event.outstanding and not claims.won
         if self.config.until_idle and nothing_left:
             return self._drain(now)
-        commands.append(m.SetTimer(_CLAIM, now + self.config.poll_seconds))
-        return [*commands, *(self._claim_if_room() if claims.more else ())]
+        self._holders = claims.holders
+        commands.append(self._ask_after(self.config.poll_seconds, now))
+        if claims.more:
+            return [*commands, *self._claim_if_room()]
+        # Told while the answer was on its way, which may not know of it.
+        return [*commands, *(self._wait_for_a_slot(now) if self._awake else ())]
 
     def _run_ended(self, event: m.RunEnded) -> list[m.Command]:
         self.runs.discard(event.key)

@@ -120,6 +120,7 @@ class SimDriver(Driver):
             kind="worker",
             version=process.version,
             hooks=Hooks(on_beat=self._on_beat),
+            draw=lambda: process.hop("pacing", 0, 999_999) / 1e6,
         )
 
     def lane(self, name: str) -> Lane:
