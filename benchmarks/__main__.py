@@ -32,7 +32,7 @@ _PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 _TRIES = 3
 
 _ALL: dict[str, Callable[[], list[Figure]]] = {
-    "step": lambda: step.figures(rounds=12),
+    "step": lambda: step.figures(rounds=40),
     "takeover": lambda: takeover.figures(kills=12, silences=3),
     "trial": lambda: trial.figures(workers=50, tasks=5000, kills=200, seed=1),
     "claims": lambda: claims.figures(rounds=15),
