@@ -19,7 +19,8 @@ import baton
 from baton.domain.words import TaskState
 from baton.errors import BadInput
 from baton.fleet import postgres_pool
-from baton.fleet.postgres_pool import HEADROOM, pool_options
+from baton.fleet.postgres_connect import pool_options
+from baton.fleet.postgres_pool import HEADROOM
 from baton.fleet.store import new_id, open_store
 
 TASKS = 4

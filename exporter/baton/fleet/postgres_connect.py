@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -43,6 +44,16 @@ _WATCH_EVERY_SECONDS = 0.1
 
 #: How the server says that it takes no more connections; libpq hands on no SQLSTATE for it.
 _FULL = ("too many clients", "too many connections", "connection slots are reserved")
+
+
+#: How many connections a process has in normal operation, unless its URL says otherwise.
+CONNECTIONS = 2
+
+#: What it may have at most, while somebody waits behind a long statement.
+MOST = 8
+
+#: The option of a store's URL that says so; everything else in it is libpq's.
+_OPTION = "connections"
 
 
 class FenceRefused(Exception):
@@ -118,6 +129,25 @@ def shown(url: str) -> str:
         raise BadInput(detail=f"store URL cannot be read: {str(error).strip()}") from error
     password = parts.get("password")
     return url.replace(f":{password}@", ":***@") if password else url
+
+
+def pool_options(url: str) -> tuple[str, int]:
+    """A store's URL as libpq takes it, and how many connections it asks for.
+
+    Raises:
+        BadInput: it asks for what cannot be.
+    """
+    parts = urlsplit(url)
+    found = [pair.partition("=") for pair in parts.query.split("&") if pair]
+    asked = [value for name, _, value in found if name == _OPTION]
+    if not asked:
+        return url, CONNECTIONS
+    if len(asked) > 1 or not asked[0].isdecimal() or not CONNECTIONS <= int(asked[0]) <= MOST:
+        value = "&".join(asked)
+        detail = f"{_OPTION}={value} in the store's URL is no number from {CONNECTIONS} to {MOST}"
+        raise BadInput(detail=detail)
+    rest = "&".join("".join(pair) for pair in found if pair[0] != _OPTION)
+    return urlunsplit(parts._replace(query=rest)), int(asked[0])
 
 
 def dsn_of(url: str, timeouts: Timeouts) -> str:

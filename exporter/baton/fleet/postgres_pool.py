@@ -16,10 +16,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
-from baton.errors import BadInput, BatonError, ConnectionCut, ServerFull, StoreBusy, StoreError
+from baton.errors import BatonError, ConnectionCut, ServerFull, StoreBusy, StoreError
 from baton.fleet.postgres_connect import (
+    CONNECTIONS,
+    MOST,
     Deadlines,
     Timeouts,
     connect,
@@ -29,12 +30,6 @@ from baton.fleet.postgres_connect import (
 )
 
 T = TypeVar("T")
-
-#: How many connections a process has in normal operation, unless its URL says otherwise.
-CONNECTIONS = 2
-
-#: What it may have at most, while somebody waits behind a long statement.
-MOST = 8
 
 #: Connections of the server's that a worker leaves free: for an exporter, an operator, a migration.
 HEADROOM = 8
@@ -58,29 +53,6 @@ SELECT current_setting('max_connections')::integer
     - coalesce(current_setting('reserved_connections', true)::integer, 0)
     - (SELECT sum(numbackends) FROM pg_stat_database)
 """
-
-
-#: The option of a store's URL that says so; everything else in it is libpq's.
-_OPTION = "connections"
-
-
-def pool_options(url: str) -> tuple[str, int]:
-    """A store's URL as libpq takes it, and how many connections it asks for.
-
-    Raises:
-        BadInput: it asks for what cannot be.
-    """
-    parts = urlsplit(url)
-    found = [pair.partition("=") for pair in parts.query.split("&") if pair]
-    asked = [value for name, _, value in found if name == _OPTION]
-    if not asked:
-        return url, CONNECTIONS
-    if len(asked) > 1 or not asked[0].isdecimal() or not CONNECTIONS <= int(asked[0]) <= MOST:
-        value = "&".join(asked)
-        detail = f"{_OPTION}={value} in the store's URL is no number from {CONNECTIONS} to {MOST}"
-        raise BadInput(detail=detail)
-    rest = "&".join("".join(pair) for pair in found if pair[0] != _OPTION)
-    return urlunsplit(parts._replace(query=rest)), int(asked[0])
 
 
 class Anchor:

@@ -25,9 +25,9 @@ from baton.fleet import clock
 from baton.fleet.clock import StoreClock
 from baton.fleet.evidence import OnGone
 from baton.fleet.model import Claim, ClaimRequest, Claims, LeaseKey, Typed
-from baton.fleet.postgres_connect import Timeouts, plain_errors, shown
+from baton.fleet.postgres_connect import Timeouts, plain_errors, pool_options, shown
 from baton.fleet.postgres_data import DataTables
-from baton.fleet.postgres_pool import Pool, pool_options
+from baton.fleet.postgres_pool import Pool
 from baton.fleet.postgres_saver import FencedPostgresSaver
 from baton.fleet.postgres_sessions import SessionTable
 from baton.fleet.postgres_watch import ConnectionEvidence
