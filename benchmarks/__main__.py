@@ -25,6 +25,7 @@ from benchmarks import (
     wave,
 )
 from benchmarks.harness import Figure, table
+from benchmarks.server import ended_in_order
 
 _PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
@@ -89,7 +90,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if unknown := sorted(set(arguments.names) - set(_ALL)):
         parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(_ALL)}")
-    figures = [figure for name in arguments.names or _ALL for figure in _settled(name)]
+    with ended_in_order():
+        figures = [figure for name in arguments.names or _ALL for figure in _settled(name)]
     print(table(figures))  # noqa: T201 - its output is its job
     if arguments.write:
         _PAGE.write_text(_page(figures), encoding="utf-8")

@@ -244,7 +244,7 @@ def trial(
 
 def figures(workers: int, tasks: int, kills: int, seed: int) -> list[Figure]:
     """One trial, each of its counts held to what it must be."""
-    tally, how = trial(workers, tasks, kills, seed=seed, max_connections=400)
+    tally, how = trial(workers, tasks, kills, seed=seed, max_connections=100)
     name = f"{workers} workers, {tasks} tasks, {kills} SIGKILLs, PostgreSQL"
     nothing = (
         ("steps lost", tally.lost_steps, f"beside an undisturbed run; {tally.takeovers} takeovers"),

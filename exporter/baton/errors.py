@@ -99,6 +99,10 @@ class ConnectionCut(StoreError):
     """store {url} does not answer: {detail}"""
 
 
+class ServerFull(ConnectionCut):
+    """store {url} has no connection left ({detail}); start fewer workers, or raise its limit"""
+
+
 class CommitUnknown(ConnectionCut):
     """store {url} does not answer ({detail}), so whether the last transaction took effect is open"""
 
