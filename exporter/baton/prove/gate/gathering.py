@@ -57,6 +57,9 @@ def gather(
         files[f"rules/{path.name}"] = path.read_bytes()
     if evidence is not None:
         files |= _evidence(policy, evidence)
+    if store_url is not None:
+        # What is missing is said before anybody is asked.
+        open_store(store_url, create=False).close()
     with Client(access) as client:
         answers = client.ask_all(plan(policy, at))
     places = {ask: f"answers/{number:03}.json" for number, ask in enumerate(answers, 1)}
