@@ -8,7 +8,7 @@
     │   └── ConnectionCut           a server does not answer; CommitUnknown: nor say what it did
     ├── LeaseHeld                   another live session holds the task
     ├── PortInUse
-    ├── BadScenario, EngineRefuses
+    ├── BadScenario, EngineRefuses, BadPolicy
     ├── EngineFailed                exit 3: an error of Baton's own
     └── ContentMissing
     LeaseLost (GraphBubbleUp)       raised inside a graph; LangGraph neither retries nor records it
@@ -127,6 +127,10 @@ class ContentMissing(BatonError):
 
 
 class BadScenario(BatonError):
+    """{where}: {what}; {mend}"""
+
+
+class BadPolicy(BatonError):
     """{where}: {what}; {mend}"""
 
 

@@ -25,8 +25,9 @@ from langgraph.graph import StateGraph
 from tests.chaos import graphs
 
 import baton
+from baton.cli import main
 from baton.errors import BadInput, LeaseLost
-from baton.fleet import points
+from baton.fleet import points, sqlite_write
 from baton.fleet.points import Point
 
 _log = logging.getLogger("chaos")
@@ -209,7 +210,29 @@ def _lease_in_child(fleet: baton.Fleet, task_id: str) -> int:
         return 0
 
 
-ROLES = {"worker": run_worker, "lease": run_lease, "prefork": run_prefork}
+def run_command(spec: Spec, _: Trial) -> int:
+    """A command of Baton; ``unfenced`` has every write let in, as no option of Baton could."""
+    if spec.settings.get("unfenced"):
+        let_everything_in()
+    return main(spec.settings["words"])
+
+
+def let_everything_in() -> None:
+    """Take the fence away in this process."""
+
+    def head(self: sqlite_write.SqliteWrite, key: Any) -> Any:
+        return self.head(f"task:{key.task_id}")
+
+    sqlite_write.SqliteWrite.fence = head  # type: ignore[method-assign]
+    sqlite_write.SqliteWrite.fence_only = lambda self, key: None  # type: ignore[method-assign] # noqa: ARG005
+
+
+ROLES = {
+    "worker": run_worker,
+    "lease": run_lease,
+    "prefork": run_prefork,
+    "command": run_command,
+}
 
 
 def run(spec: Spec) -> int:
