@@ -37,9 +37,11 @@ _log = logging.getLogger(__name__)
 #: How often the elected watcher looks at the locks, in seconds.
 LOOK_EVERY_SECONDS = 0.02
 
-#: How often each of the others tries at least to become the watcher, and how often a cut connection
-#: is tried anew, in seconds.
-TRY_EVERY_SECONDS = 0.2
+#: How often each of the others tries at least to become the watcher, in seconds.
+TRY_EVERY_SECONDS = 0.5
+
+#: How soon a connection that was cut is tried anew, in seconds.
+_AGAIN_SECONDS = 0.2
 
 #: What the store notifies of: tasks that wait, sessions that are lost.
 _CHANNEL = "baton_wake"
@@ -204,7 +206,7 @@ class ConnectionEvidence:
             _log.warning("no evidence of deaths until the store answers: %s", error)
         self._away = error
         self._drop()
-        threading.Event().wait(TRY_EVERY_SECONDS)
+        threading.Event().wait(_AGAIN_SECONDS)
 
     def _turn(self) -> None:
         """Keep the session's lock, hear what is notified, and look where it is time to."""
