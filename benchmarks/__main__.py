@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import (
     claims,
     contention,
+    gate,
     heartbeat,
     instruments,
     put,
@@ -43,6 +44,7 @@ _ALL: dict[str, Callable[[], list[Figure]]] = {
     "scrapers": lambda: scrapers.figures(rounds=6),
     "instruments": lambda: instruments.figures(rounds=12),
     "heartbeat": lambda: heartbeat.figures(rounds=15),
+    "gate": lambda: gate.figures(rounds=20),
     "contention": lambda: contention.figures(seconds=8.0),
 }
 

@@ -160,7 +160,7 @@ def _gathered(args: Namespace) -> Material:
         args.policy or content.root() / "gates" / "release.yaml",
         values.once_each("--set", args.set),
         round(time.time() if args.at is None else args.at, 3),
-        store_url=args.store or os.environ.get(STORE_VARIABLE),
+        store_url=args.store or os.environ.get(STORE_VARIABLE) or None,
         archive=args.archive,
         evidence=args.evidence,
     )
