@@ -88,8 +88,8 @@ def _add_performing(parser: Parser) -> None:
         "--engine",
         choices=("sim", "proc"),
         default="sim",
-        help="what performs them: sim, in virtual time; proc, with real processes, is not in this"
-        " version yet and is refused (default: sim)",
+        help="what performs them: sim, in virtual time; proc, with real processes and signals on a"
+        " SQLite store, some ten seconds each (default: sim)",
     )
     parser.add_argument(
         "--out",
@@ -109,10 +109,10 @@ def _add_performing(parser: Parser) -> None:
 
 def run_list(args: Namespace) -> int:
     """Name the scenarios."""
+    from baton.prove.scenarios.engines import ENGINES
     from baton.prove.scenarios.library import chosen
-    from baton.prove.sim.engine import SimEngine
 
-    engine, found = SimEngine(), chosen((), args.tag)
+    engines, found = [made() for made in ENGINES.values()], chosen((), args.tag)
     if args.json:
         print_json(
             [
@@ -122,16 +122,20 @@ def run_list(args: Namespace) -> int:
                     "hypothesis": one.hypothesis,
                     "tags": one.tags,
                     "assertions": one.expect.assertions,
-                    "refused_by_sim": engine.supports(one),
+                    **{f"refused_by_{engine.name}": engine.supports(one) for engine in engines},
                 }
                 for one in found
             ]
         )
         return 0
     rows = [
-        (one.id, one.title, ", ".join(one.tags), engine.supports(one) or "yes") for one in found
+        (
+            *(one.id, one.title, ", ".join(one.tags)),
+            *(engine.supports(one) or "yes" for engine in engines),
+        )
+        for one in found
     ]
-    print_table(("ID", "TITLE", "TAGS", "SIM"), rows)
+    print_table(("ID", "TITLE", "TAGS", *(engine.name.upper() for engine in engines)), rows)
     return 0
 
 
@@ -160,13 +164,11 @@ def run_run(args: Namespace) -> int:
 
 
 def _perform(args: Namespace, scenarios: Sequence[Scenario]) -> int:
+    from baton.prove.scenarios.engines import ENGINES
     from baton.prove.scenarios.judging import EXIT_CODES, Judgement, worst
     from baton.prove.scenarios.running import perform_all, summary
-    from baton.prove.sim.engine import SimEngine
 
-    if args.engine != SimEngine.name:
-        raise BadInput(detail="the proc engine is not in this version yet; use --engine sim")
-    engine = SimEngine()
+    engine = ENGINES[args.engine]()
     done = perform_all(
         scenarios,
         engine,
@@ -225,10 +227,12 @@ def _keep_shrunk(done: Done, engine: Engine, folder: Path) -> None:
 def _command(args: Namespace, done: Done) -> str:
     """What performs it again, to paste."""
     scenario = done.scenario
+    engine = args.engine
+    chosen = "" if engine == "sim" else f" --engine {engine}"
     if not scenario.origin:
         kept = args.out / scenario.id
         name = "shrunk.yaml" if (kept / "shrunk.yaml").exists() else "scenario.yaml"
-        return f"baton scenario replay {kept / name}"
+        return f"baton scenario replay {kept / name}{chosen}"
     if args.action == "replay":
-        return f"baton scenario replay {args.file} --seed {done.seed}"
-    return f"baton scenario run {scenario.id} --seed {done.seed}"
+        return f"baton scenario replay {args.file} --seed {done.seed}{chosen}"
+    return f"baton scenario run {scenario.id} --seed {done.seed}{chosen}"
