@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.command import Command
+from tests.support.postgres import PostgresServer
 from tests.support.runs import wait_until
 
 from baton.fleet.fleet import open as open_fleet
@@ -84,14 +85,25 @@ expect:
 """
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest) -> str:
+    """What ``--store`` is given."""
+    if request.param == "sqlite":
+        return "sqlite"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.url
+
+
+# The server is there before the mark, which it would carry otherwise.
+@pytest.mark.usefixtures("store", "mark")
 def test_faults_of_many_kinds_are_seen_and_survived(
-    baton: Command, tmp_path: Path, mark: str
+    store: str, baton: Command, tmp_path: Path
 ) -> None:
     """Faults of many kinds are seen and survived."""
-    del mark
     file, out = tmp_path / "many.yaml", tmp_path / "out"
     file.write_text(MANY)
-    said = baton("scenario", "replay", str(file), "--engine", "proc", "--out", str(out))
+    options = ("--engine", "proc", "--store", store, "--out", str(out))
+    said = baton("scenario", "replay", str(file), *options)
     assert (said.code, said.out.splitlines()[-1]) == (0, "1 PASS"), said
     kept = out / "many"
     seen = {one["name"]: one["observed"] for one in json.loads((kept / "faults.json").read_text())}
@@ -119,6 +131,26 @@ def test_a_harness_that_is_killed_leaves_nobody(mark: str, tmp_path: Path) -> No
         harness.send_signal(signal.SIGKILL)
         harness.wait()
     wait_until(lambda: marked(mark) == [], "nobody is left")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--store", "postgresql"), "--engine sim has a store of its own"),
+        (("--engine", "proc", "--store", "mysql://x"), "--store mysql://x: use sqlite"),
+        (
+            ("--engine", "proc", "--store", "postgresql://no@127.0.0.1:1/x"),
+            "--store postgresql://no@127.0.0.1:1/x: ",
+        ),
+    ],
+)
+def test_a_store_that_cannot_be_had_is_one_line(
+    baton: Command, options: tuple[str, ...], complaint: str, tmp_path: Path
+) -> None:
+    """A store that cannot be had is one line, and nothing is written."""
+    said = baton("scenario", "run", "K01", *options, "--out", str(tmp_path / "out"))
+    assert said.complaint.startswith(complaint)
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_cannot_be_done_is_said_in_words(baton: Command) -> None:

@@ -88,8 +88,15 @@ def _add_performing(parser: Parser) -> None:
         "--engine",
         choices=("sim", "proc"),
         default="sim",
-        help="what performs them: sim, in virtual time; proc, with real processes and signals on a"
-        " SQLite store, some ten seconds each (default: sim)",
+        help="what performs them: sim, in virtual time; proc, with real processes, signals and"
+        " stores, some ten seconds each (default: sim)",
+    )
+    parser.add_argument(
+        "--store",
+        metavar="sqlite|postgresql|URL",
+        default="sqlite",
+        help="for --engine proc: sqlite, postgresql for a server of its own, or the URL of one"
+        " whose user may make databases, as each scenario has a new one (default: sqlite)",
     )
     parser.add_argument(
         "--out",
@@ -164,19 +171,19 @@ def run_run(args: Namespace) -> int:
 
 
 def _perform(args: Namespace, scenarios: Sequence[Scenario]) -> int:
-    from baton.prove.scenarios.engines import ENGINES
+    from baton.prove.scenarios.engines import opened
     from baton.prove.scenarios.judging import EXIT_CODES, Judgement, worst
     from baton.prove.scenarios.running import perform_all, summary
 
-    engine = ENGINES[args.engine]()
-    done = perform_all(
-        scenarios,
-        engine,
-        seed=args.seed,
-        out=args.out,
-        told=_progress(len(scenarios)),
-        keep=_keep_shrunk,
-    )
+    with opened(args.engine, args.store) as engine:
+        done = perform_all(
+            scenarios,
+            engine,
+            seed=args.seed,
+            out=args.out,
+            told=_progress(len(scenarios)),
+            keep=_keep_shrunk,
+        )
     total = worst(one.result.judgement for one in done)
     if args.json:
         print_json({"engine": engine.name, "judgement": total.value, "scenarios": summary(done)})
@@ -229,6 +236,9 @@ def _command(args: Namespace, done: Done) -> str:
     scenario = done.scenario
     engine = args.engine
     chosen = "" if engine == "sim" else f" --engine {engine}"
+    # A URL may have a password in it, which is nobody's to print.
+    kind = args.store if args.store == "postgresql" else "URL"
+    chosen += "" if args.store == "sqlite" else f" --store {kind}"
     if not scenario.origin:
         kept = args.out / scenario.id
         name = "shrunk.yaml" if (kept / "shrunk.yaml").exists() else "scenario.yaml"

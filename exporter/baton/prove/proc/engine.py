@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from baton.domain.continuity.model import Control, ControlTask, Trial
-from baton.errors import EngineFailed, EngineRefuses
+from baton.errors import BadInput, EngineFailed, EngineRefuses
 from baton.prove.proc import facts
 from baton.prove.proc.faults import refused_by_proc
 from baton.prove.proc.trial import ProcTrial
@@ -20,8 +21,14 @@ class ProcEngine:
 
     name = "proc"
 
-    def __init__(self) -> None:
-        """Nothing runs yet."""
+    def __init__(self, server: str | None = None) -> None:
+        """Nothing runs yet.
+
+        Args:
+            server: the URL of a PostgreSQL server for the stores, whose user may make databases;
+                None for stores in SQLite files.
+        """
+        self._server = server
         self._undisturbed: dict[str, ControlTask] = {}
 
     def supports(self, scenario: Scenario) -> str | None:
@@ -33,10 +40,20 @@ class ProcEngine:
         if (why := self.supports(scenario)) is not None:
             raise EngineRefuses(scenario=scenario.id, engine=self.name, why=why)
         try:
-            progress("running undisturbed")
-            control = self._control(scenario, work)
-            progress("running on real processes")
-            return self._perform(scenario, seed, work, control)
+            with (
+                self._store(work) as url,
+                closing(ProcTrial(scenario, seed, work, url)) as trial,
+            ):
+                # Meanwhile the maker of the processes gets ready.
+                progress("running undisturbed")
+                control = self._control(scenario, work)
+                progress("running on real processes")
+                trial.run()
+                trial.end()
+                progress("looking at what is left")
+                return self._seen(trial, control)
+        except BadInput:
+            raise
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             raise EngineFailed(scenario=scenario.id, engine=self.name, why=why) from error
@@ -55,30 +72,41 @@ class ProcEngine:
             projection=facts.PROJECTION,
         )
 
-    def _perform(self, scenario: Scenario, seed: int, work: Path, control: Control) -> Performance:
-        with closing(ProcTrial(scenario, seed, work, f"sqlite:///{work}/fleet.db")) as trial:
-            trial.run()
-            trial.end()
-            events = facts.events_of(trial.people)
-            faults = trial.director.facts(scenario.expect.must_fire)
-            healed_at_us = trial.zero_store_us + trial.director.healed_at
-            seen = Trial(
+    @contextmanager
+    def _store(self, work: Path) -> Iterator[str]:
+        """The URL of an empty store."""
+        if self._server is None:
+            yield f"sqlite:///{work}/fleet.db"
+        else:
+            from baton.prove.proc.databases import database
+
+            with database(self._server) as url:
+                yield url
+
+    def _seen(self, trial: ProcTrial, control: Control) -> Performance:
+        """What a trial left behind, after all of its processes are gone."""
+        scenario, people = trial.scenario, trial.people
+        events = facts.events_of(people)
+        faults = trial.director.facts(scenario.expect.must_fire)
+        healed_at_us = trial.zero_store_us + trial.director.healed_at
+        task_ids = scenario.topology.task_ids
+        sink = trial.sink_entries()
+        return Performance(
+            trial=Trial(
                 events=events,
                 accepted=frozenset(trial.accepted),
                 control=control,
-                results=facts.results_of(trial.people, events),
-                checkpoints=facts.checkpoints_of(trial.people),
-                replays=facts.replays_of(trial.people, scenario.topology.task_ids),
+                results=facts.results_of(people, events),
+                checkpoints=facts.checkpoints_of(people, task_ids),
+                replays=facts.replays_of(people, task_ids),
                 trace=tuple(trial.trace),
-                sink=trial.sink_entries(),
+                sink=sink,
                 faults=faults,
                 expected=expected_of(scenario, events, faults, healed_at_us=healed_at_us),
-            )
-            return Performance(
-                trial=seen,
-                figures={
-                    "real_seconds": trial.now / 1e6,
-                    "processes": len(trial.processes),
-                    "effect_attempts": sum(entry.attempts for entry in seen.sink or ()),
-                },
-            )
+            ),
+            figures={
+                "real_seconds": trial.now / 1e6,
+                "processes": len(trial.processes),
+                "effect_attempts": sum(entry.attempts for entry in sink),
+            },
+        )

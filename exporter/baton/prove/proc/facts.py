@@ -25,6 +25,7 @@ from baton.domain.ledger import Event
 from baton.domain.words import EventType
 from baton.fleet.fleet import Fleet
 from baton.fleet.guard import needs_async
+from baton.fleet.sqlite_store import SqliteStore
 from baton.prove.scenarios import graphs
 
 #: What the digests of states leave out: an undisturbed run makes others.
@@ -105,24 +106,37 @@ def control_of(graph: str, url: str) -> ControlTask:
         fleet.close()
 
 
-def checkpoints_of(fleet: Fleet) -> tuple[CheckpointFact, ...]:
-    """What lies in LangGraph's own tables."""
+def checkpoints_of(fleet: Fleet, task_ids: tuple[str, ...]) -> tuple[CheckpointFact, ...]:
+    """What lies in LangGraph's own tables.
+
+    PostgreSQL keeps a checkpoint as JSON of its own making, and not the bytes of the digest.
+    """
+    digests = _digests_of(fleet) if isinstance(fleet.store, SqliteStore) else {}
+    facts = []
+    for task_id in task_ids:
+        # Without a namespace, the checkpoints of all of them.
+        for found in fleet.saver().list({"configurable": {"thread_id": task_id}}):
+            ns, step_id = found.config["configurable"]["checkpoint_ns"], found.checkpoint["id"]
+            parent = found.parent_config
+            facts.append(
+                CheckpointFact(
+                    task_id=task_id,
+                    step_id=step_id,
+                    parent_id=parent["configurable"]["checkpoint_id"] if parent else None,
+                    step=found.metadata["step"],
+                    digest=digests.get((task_id, ns, step_id)),
+                    ns=ns,
+                )
+            )
+    return tuple(facts)
+
+
+def _digests_of(fleet: Fleet) -> dict[tuple[str, str, str], str]:
     with fleet.store.data.read() as cursor:
         rows = cursor.execute(
-            "SELECT thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint,"
-            " metadata FROM checkpoints ORDER BY thread_id, checkpoint_ns, checkpoint_id"
+            "SELECT thread_id, checkpoint_ns, checkpoint_id, checkpoint FROM checkpoints"
         ).fetchall()
-    return tuple(
-        CheckpointFact(
-            task_id=task_id,
-            step_id=step_id,
-            parent_id=parent_id,
-            step=_SERDE.loads_typed(("json", metadata))["step"],
-            digest=hashlib.sha256(blob).hexdigest(),
-            ns=ns,
-        )
-        for task_id, ns, step_id, parent_id, blob, metadata in rows
-    )
+    return {(row[0], row[1], row[2]): hashlib.sha256(row[3]).hexdigest() for row in rows}
 
 
 def replays_of(fleet: Fleet, task_ids: tuple[str, ...]) -> tuple[ReplayFact, ...]:

@@ -213,12 +213,12 @@ class Director(Arrivals[Process]):
         hit = [one for one in self.everybody if everybody or one is process]
         hit = [one for one in hit if not one.dead]
         for one in hit:
-            one.tell("trouble", mode="refuse", of=fault.of.value)
+            one.tell("trouble", of=fault.of.value)
         self.see(plan, f"{fault.of} of {', '.join(one.name for one in hit)} refused")
 
         def over() -> None:
             for one in hit:
-                one.tell("trouble", mode="", of=fault.of.value)
+                one.tell("trouble", of=None)
 
         if fault.for_seconds is not None:
             self.at(self.now + us(fault.for_seconds), over)

@@ -1,12 +1,10 @@
-"""A SQLite store in trouble, inside the process that uses it: refusing, hanging or slow.
+"""A store in trouble, inside the process that uses it: it refuses every call, or those of a kind.
 
-A server's troubles are made on the wire, by a proxy. A file has no wire, so its calls pass
-through here: every transaction and every question, on the data file and on the sessions file.
+Every transaction and every question passes through here, on the data and on the sessions.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -15,18 +13,15 @@ from baton.errors import StoreError
 from baton.fleet.store import Store
 from baton.prove.scenarios.model import Of
 
-#: How long a hanging call waits at most, in seconds; a harness ends its processes long before.
-_HANG_SECONDS_MAX = 120.0
-
 _SESSION_CALLS = (
     *("start", "heartbeat", "raise_witness", "lose", "drain", "stop", "settle"),
     *("get", "live", "unsettled", "recent", "witness", "save_witness"),
 )
-_DATA_CALLS = ("put", "flush")
+_DATA_CALLS = ("put", "flush", "rows", "tail", "write_now", "delete_thread")
+_DATA_BLOCKS = ("write", "read")
 
 #: The calls that a trouble of one kind of call meets.
 _KINDS = {"heartbeat": Of.HEARTBEATS, "put": Of.CHECKPOINTS}
-_DATA_BLOCKS = ("write", "read")
 
 
 class Trouble:
@@ -39,24 +34,15 @@ class Trouble:
             url: the store, for its errors.
         """
         self._url = url
-        self._changed = threading.Condition()
-        self._mode = ""
-        self._of = Of.EVERYTHING
-        self._delay_seconds = 0.0
-        #: Calls that met with it.
-        self.met = 0
+        self._of: Of | None = None
 
-    def switch(self, mode: str, of: str = Of.EVERYTHING, delay_seconds: float = 0.0) -> None:
-        """Change what happens.
+    def switch(self, of: str | None) -> None:
+        """Change what is refused.
 
         Args:
-            mode: ``refuse``, ``hang``, ``delay``, or nothing for no trouble.
-            of: which calls meet with it.
-            delay_seconds: how long ``delay`` holds up each call.
+            of: which calls, a value of ``Of``; None for none.
         """
-        with self._changed:
-            self._mode, self._of, self._delay_seconds = mode, Of(of), delay_seconds
-            self._changed.notify_all()
+        self._of = None if of is None else Of(of)
 
     def pass_through(self, of: Of = Of.EVERYTHING) -> None:
         """Come out on the other side of whatever is the matter now.
@@ -67,17 +53,8 @@ class Trouble:
         Raises:
             StoreError: the store refuses.
         """
-        with self._changed:
-            if not self._mode or self._of not in (Of.EVERYTHING, of):
-                return
-            self.met += 1
-            if self._mode == "hang":
-                self._changed.wait_for(lambda: self._mode != "hang", _HANG_SECONDS_MAX)
-            if self._mode == "delay":
-                # Woken early when the trouble ends, as a call is that waits for a slow disk.
-                self._changed.wait_for(lambda: self._mode != "delay", self._delay_seconds)
-            if self._mode == "refuse":
-                raise StoreError(url=self._url, detail="disk I/O error")
+        if self._of is not None and self._of in (Of.EVERYTHING, of):
+            raise StoreError(url=self._url, detail="the trial refuses the call")
 
     def surround(self, store: Store) -> None:
         """Let every call of a store pass through here."""

@@ -180,7 +180,7 @@ class OnTrial:
         """Change what the harness wants changed in the surroundings of this worker."""
         match order["do"]:
             case "trouble":
-                self.trouble.switch(order["mode"], order["of"])
+                self.trouble.switch(order["of"])
             case "clock":
                 self.clock.shift(offset_seconds=order["offset_seconds"], rate=order["rate"])
                 if self.worker is not None:
@@ -219,8 +219,7 @@ class OnTrial:
 
     def _surround(self, store: Store) -> None:
         self.barrier.quiet = lambda: _quiet(store)
-        if isinstance(store, SqliteStore):
-            self.trouble.surround(store)
+        self.trouble.surround(store)
         if self.spec.apart:
             vars(store)["evidence"] = lambda on_gone, on_wake: _Blind()  # noqa: ARG005
 

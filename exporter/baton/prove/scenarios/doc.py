@@ -23,10 +23,11 @@ follow. `baton scenario run` performs them all, `baton scenario run K01` one of 
   and SQLite store with its SQL, in memory, over connections that fail. LangGraph is played by a
   machine that takes the same super-steps and writes through the fenced saver; tests hold it to what
   LangGraph itself does. The same seed leaves the same bytes. Alerts are not evaluated here.
-- The engine `proc` performs them with real worker processes on a SQLite store, real signals, and
-  LangGraph itself. Every worker waits at the points that a scenario names until it is told to go
-  on, so the same faults strike at the same points; what the kernel does in between is its own
-  affair, and two ledgers are not the same bytes. Alerts are not evaluated here either.
+- The engine `proc` performs them with real worker processes, real signals, LangGraph itself, and a
+  SQLite or (`--store postgresql`) a PostgreSQL store. Every worker waits at the points that a
+  scenario names until it is told to go on, so the same faults strike at the same points; what the
+  kernel does in between is its own affair, and two ledgers are not the same bytes. A store's outage
+  is played inside each worker, where its calls are refused. Alerts are not evaluated here either.
 - What an engine cannot do is refused aloud with the reason, and never skipped.
 - PASS: everything asked for was checked and held. FAIL: something did not. INCONCLUSIVE: a fault
   did not fire, or something asked for had nothing to check. ERROR: the engine failed.
