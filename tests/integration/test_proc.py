@@ -102,7 +102,7 @@ def test_faults_of_many_kinds_are_seen_and_survived(
     """Faults of many kinds are seen and survived."""
     file, out = tmp_path / "many.yaml", tmp_path / "out"
     file.write_text(MANY)
-    options = ("--engine", "proc", "--store", store, "--out", str(out))
+    options = ("--engine", "proc", "--store", store, "--parity", "--out", str(out))
     said = baton("scenario", "replay", str(file), *options)
     assert (said.code, said.out.splitlines()[-1]) == (0, "1 PASS"), said
     kept = out / "many"
@@ -110,7 +110,9 @@ def test_faults_of_many_kinds_are_seen_and_survived(
     assert all(seen.values())
     assert ["stood still" in seen["freeze"][0], "went on" in seen["freeze"][1]] == [True, True]
     assert "ended by signal 9" in seen["kill"][0]
-    verdicts = json.loads((kept / "result.json").read_text())["assertions"]
+    result = json.loads((kept / "result.json").read_text())
+    assert {"name": "parity with sim", "met": True, "text": "the same"} in result["expectations"]
+    verdicts = result["assertions"]
     # Each super-step was run again, and each node that began had its lease.
     checked = {one["assertion"]: one["checked"] for one in verdicts if one["asked"]}
     assert checked["C11"] == 13 + 4
@@ -136,6 +138,7 @@ def test_a_harness_that_is_killed_leaves_nobody(mark: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
+        (("--parity",), "--parity holds --engine proc against sim"),
         (("--store", "postgresql"), "--engine sim has a store of its own"),
         (("--engine", "proc", "--store", "mysql://x"), "--store mysql://x: use sqlite"),
         (

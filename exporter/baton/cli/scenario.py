@@ -99,6 +99,12 @@ def _add_performing(parser: Parser) -> None:
         " whose user may make databases, as each scenario has a new one (default: sqlite)",
     )
     parser.add_argument(
+        "--parity",
+        action="store_true",
+        help="perform each in virtual time as well: both have to come to the same lease words and"
+        " outcomes of assertions, or the scenario fails; for --engine proc",
+    )
+    parser.add_argument(
         "--out",
         metavar="DIR",
         type=Path,
@@ -171,16 +177,19 @@ def run_run(args: Namespace) -> int:
 
 
 def _perform(args: Namespace, scenarios: Sequence[Scenario]) -> int:
-    from baton.prove.scenarios.engines import opened
+    from baton.prove.scenarios.engines import ENGINES, opened
     from baton.prove.scenarios.judging import EXIT_CODES, Judgement, worst
     from baton.prove.scenarios.running import perform_all, summary
 
+    if args.parity and args.engine == "sim":
+        raise BadInput(detail="--parity holds --engine proc against sim; add --engine proc")
     with opened(args.engine, args.store) as engine:
         done = perform_all(
             scenarios,
             engine,
             seed=args.seed,
             out=args.out,
+            against=ENGINES["sim"]() if args.parity else None,
             told=_progress(len(scenarios)),
             keep=_keep_shrunk,
         )
