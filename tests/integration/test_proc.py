@@ -18,7 +18,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.runs import wait_until
 
 from baton.fleet.fleet import open as open_fleet
-from baton.prove.proc import facts
+from baton.prove.proc import facts, trial
 from baton.prove.proc.engine import ProcEngine
 from baton.prove.proc.trial import ProcTrial
 from baton.prove.proc.worker import Spec
@@ -85,24 +85,15 @@ expect:
 """
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest) -> str:
-    """What ``--store`` is given."""
-    if request.param == "sqlite":
-        return "sqlite"
-    server: PostgresServer = request.getfixturevalue("postgres")
-    return server.url
-
-
 # The server is there before the mark, which it would carry otherwise.
-@pytest.mark.usefixtures("store", "mark")
+@pytest.mark.usefixtures("postgres", "mark")
 def test_faults_of_many_kinds_are_seen_and_survived(
-    store: str, baton: Command, tmp_path: Path
+    postgres: PostgresServer, baton: Command, tmp_path: Path
 ) -> None:
     """Faults of many kinds are seen and survived."""
     file, out = tmp_path / "many.yaml", tmp_path / "out"
     file.write_text(MANY)
-    options = ("--engine", "proc", "--store", store, "--parity", "--out", str(out))
+    options = ("--engine", "proc", "--store", postgres.url, "--parity", "--out", str(out))
     said = baton("scenario", "replay", str(file), *options)
     assert (said.code, said.out.splitlines()[-1]) == (0, "1 PASS"), said
     kept = out / "many"
@@ -121,14 +112,50 @@ def test_faults_of_many_kinds_are_seen_and_survived(
     assert again.code == 0, again
 
 
+#: Who froze before a checkpoint wakes up when another holds the task.
+FROZEN = """
+id: frozen
+title: Frozen
+hypothesis: A checkpoint of a former holder is refused.
+tags: [test]
+topology: {workers: 2, tasks: {chain: 1}, hosts: apart}
+timing: {ttl_seconds: 0.8, heartbeat_seconds: 0.2, node_seconds: 0.05, poll_seconds: 0.05}
+faults: [{name: freeze, do: sigstop, at: ckpt.before, nth: 3, for_seconds: 2}]
+expect:
+  lease: {chain-1: H1 X H2 D}
+  takeovers: 1
+  refusals: {at_least: 1}
+  assertions: [C1, C2, C3, C4, C7, C8, C11, C12, C13, V1]
+"""
+
+#: A worker in which nothing asks whose lease it is before a checkpoint is written.
+PLANTED = """
+from baton.fleet.sqlite_write import SqliteWrite
+SqliteWrite.fence_only = lambda self, key: None
+SqliteWrite.fence = lambda self, key: self.head(f"task:{key.task_id}")
+from baton.prove.proc.maker import main
+main()
+"""
+
+
+def test_a_bug_in_the_workers_shows(monkeypatch: pytest.MonkeyPatch, mark: str) -> None:
+    """A bug in the workers shows."""
+    del mark
+    monkeypatch.setattr(trial, "MAKER", (sys.executable, "-c", PLANTED))
+    result = perform_one(parse("frozen", FROZEN), ProcEngine(), 1).result
+    assert result.judgement is Judgement.FAIL
+    assert result.reason.startswith("C3: ")
+
+
 def test_a_harness_that_is_killed_leaves_nobody(mark: str, tmp_path: Path) -> None:
     """A harness that is killed leaves nobody."""
     command = [sys.executable, "-m", "baton", "scenario", "run", "Z01", "--engine", "proc"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     harness = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:
+        wait_until(lambda: len([*tmp_path.glob("*/p-*.log")]) == 2, "both workers run")
         # The harness, the maker and two workers.
-        wait_until(lambda: len(marked(mark)) == 4, "both workers run")
+        assert len(marked(mark)) == 4
     finally:
         harness.send_signal(signal.SIGKILL)
         harness.wait()

@@ -39,6 +39,9 @@ from baton.prove.scenarios.arrivals import us
 from baton.prove.scenarios.graphs import ANSWER, input_of
 from baton.prove.scenarios.model import Scenario, Worker
 
+#: What makes the processes: another program only where a bug is planted in them.
+MAKER = (sys.executable, "-m", "baton.prove.proc.maker")
+
 #: How often somebody looks whether a task waits for an answer, or all is over.
 _LOOK_US = 50_000
 
@@ -98,7 +101,7 @@ class ProcTrial:
     def _start_maker(self) -> subprocess.Popen[bytes]:
         with (self._work / "maker.log").open("wb") as log:
             maker = subprocess.Popen(
-                [sys.executable, "-m", "baton.prove.proc.maker"],
+                MAKER,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
