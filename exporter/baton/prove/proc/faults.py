@@ -186,10 +186,11 @@ class Director(Arrivals[Process]):
         def go_on() -> None:
             if not process.dead:
                 self.see(plan, f"{process.name} (pid {process.pid}) went on")
-                process.go_on()
+                # It is read once it wakes up, so that the thread that waits is not behind others.
                 if arrival is None:
                     process.tell("loud")
                 release()
+                process.go_on()
 
         # Nobody else of the process may be in the middle of a transaction.
         if arrival is not None:
