@@ -100,10 +100,6 @@ def test_exit_2_if_nothing_was_shown(baton: Command, tmp_path: Path) -> None:
         (("run", "K01", "--tag", "risk"), "give IDs or --tag, and not both"),
         (("run", "--swarm", "2"), "--swarm keeps what fails: give --out DIR as well"),
         (("run", "--swarm", "0"), "not a whole number above 0"),
-        (
-            ("run", "K01", "--engine", "proc"),
-            "the proc engine is not in this version yet; use --engine sim",
-        ),
         (("replay", "none.yaml"), "cannot read none.yaml"),
         (("list", "--tag", "lunch"), "no scenario has the tags lunch"),
     ],

@@ -80,8 +80,8 @@ def history_linear(reading: Reading) -> Tally:
 
     Each step's parent is the last step of its namespace before it: so parent is injective,
     there is one root, and each parent precedes its child. With LangGraph's tables: every step's
-    checkpoint is there with the event's digest and parent, no two have the same parent, one has
-    none, and none is there that no event tells of.
+    checkpoint is there with the event's digest (where the store keeps the bytes) and parent, no
+    two have the same parent, one has none, and none is there that no event tells of.
     """
     tally = reading.of_ledger("C4")
     if reading.trial.checkpoints is None:
@@ -110,7 +110,7 @@ def _stored_wrong(event: Event, fact: CheckpointFact | None) -> str | None:
     if fact is None:
         return f"checkpoint {event.step_id} is not stored"
     data = event.data
-    if fact.digest != data.get("digest"):
+    if fact.digest is not None and fact.digest != data.get("digest"):
         return f"checkpoint {event.step_id} is stored with another digest"
     if fact.parent_id != data.get("parent"):
         return f"checkpoint {event.step_id} is stored behind {fact.parent_id}"

@@ -127,7 +127,8 @@ class CheckpointFact:
 
     Attributes:
         step: LangGraph's number of the super-step.
-        digest: SHA-256 of the stored checkpoint, as the step's event gives it.
+        digest: SHA-256 of the stored checkpoint, as the step's event gives it; None where the
+            store does not keep the bytes of which it is the digest.
         ns: its checkpoint namespace; empty for the graph itself.
     """
 
@@ -135,7 +136,7 @@ class CheckpointFact:
     step_id: str
     parent_id: str | None
     step: int
-    digest: str
+    digest: str | None
     ns: str = ""
 
 

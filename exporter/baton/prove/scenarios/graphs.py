@@ -38,10 +38,12 @@ class Outside:
     Attributes:
         deliver: the effects' target: told the effect key, the task and what is to happen.
         work: how a node spends its time.
+        once: records an effect; a replay has one that only says what it came to.
     """
 
     deliver: Callable[[str, str, str], None] = lambda key, task, what: None  # noqa: ARG005
     work: Callable[[], None] = lambda: None
+    once: Callable[[str, Callable[[], str]], str] = once
 
 
 #: The world outside the graphs of this process.
@@ -57,7 +59,7 @@ def effect(what: str) -> str:
         outside.deliver(effect_key(what), task, what)
         return what
 
-    return once(what, send)
+    return outside.once(what, send)
 
 
 class State(TypedDict):

@@ -7,7 +7,6 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -74,10 +73,7 @@ def perform(scenario: Scenario, seed: int) -> Performance:
     with _quiet(), closing(SimTrial(scenario, seed)) as trial:
         trial.run()
         events = _events(trial)
-        must_fire = set(scenario.expect.must_fire)
-        faults = tuple(
-            replace(fact, must_fire=fact.name in must_fire) for fact in trial.director.facts()
-        )
+        faults = trial.director.facts(scenario.expect.must_fire)
         seen = Trial(
             events=events,
             accepted=frozenset(trial.accepted),
