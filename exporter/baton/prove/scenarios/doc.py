@@ -54,7 +54,7 @@ _KEYS = {
     "`topology.workers`": (
         "a number, or a list of `{name, concurrency, version, joins_after_seconds}`"
     ),
-    "`topology.tasks`": "how many tasks of each graph: agent, anode, ask, chain, fan, pace, sub",
+    "`topology.tasks`": "how many tasks of each graph: agent, anode, ask, chain, fan, pace, relay, sub",
     "`topology.hosts`": "`shared`: the kernel tells of deaths; `apart`: only silence does",
     "`timing`": (
         "`ttl_seconds` 3, `heartbeat_seconds` 1, `node_seconds` 0.3, `poll_seconds` 0.2, "
