@@ -237,7 +237,7 @@ class Count(TypedDict):
     count: int
 
 
-def _counting(name: str, steps: int, body: Callable[[int], None]) -> AnyGraph:
+def _counting(name: str, steps: int, body: Callable[[int], object]) -> AnyGraph:
     """One node, which runs again and again."""
 
     def node(state: Count) -> Count:

@@ -97,6 +97,7 @@ def perform(scenario: Scenario, seed: int) -> Performance:
             figures={
                 "simulated_seconds": trial.world.now / 1e6,
                 "handled": trial.world.handled,
+                "store_bytes": trial.memory.size_bytes(),
                 "effect_attempts": sum(entry.attempts for entry in seen.sink or ()),
             },
         )
