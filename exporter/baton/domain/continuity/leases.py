@@ -40,9 +40,18 @@ def epochs_grow(reading: Reading) -> Tally:
     """C6: epochs only grow.
 
     Per task, each claim, quarantine and operator's action other than a retry has a higher epoch
-    than everything before it, after a restore too; no other event has a lower one.
+    than everything before it, after a restore too; no other event has a lower one. With a trace,
+    no two sessions begin a node of a task under one epoch, whatever a restore made of the ledger.
     """
-    return reading.of_ledger("C6")
+    tally, first = reading.of_ledger("C6"), dict[tuple[str | None, int | None], str | None]()
+    for index, line in enumerate(reading.trial.trace or ()):
+        if line.kind is _K.ATTEMPT:
+            by = first.setdefault((line.task_id, line.epoch), line.session_id)
+            wrong = (
+                f"{line.session_id} works under epoch {line.epoch} of {line.task_id}, as {by} did"
+            )
+            tally.check(wrong if by != line.session_id else None, trace_line(index))
+    return tally
 
 
 @assertion("C9", "Legal lease history", "Did tasks and sessions only do what they may?")

@@ -15,7 +15,9 @@ from baton.prove.sim.process import Process
 from baton.prove.sim.world import Died, World
 
 #: Points that concern a session and not a task.
-_OF_SESSIONS = frozenset({Point.CLAIM_BEFORE, Point.HB_BEFORE, Point.HB_AFTER_WRITE})
+_OF_SESSIONS = frozenset(
+    {Point.CLAIM_BEFORE, Point.BURY_BEFORE, Point.HB_BEFORE, Point.HB_AFTER_WRITE}
+)
 
 #: Points behind a commit whose answer can be lost on its way.
 _ANSWERS = frozenset({Point.HB_AFTER_WRITE, Point.CKPT_AFTER_WRITE, Point.DONE_AFTER})
