@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from baton.domain import continuity
+from baton.domain import continuity, ledger
 from baton.domain.continuity import ASSERTIONS, registry
+from baton.domain.continuity.tally import Tally
 from baton.domain.folds import Fold
 from baton.domain.words import EventType, TakeoverReason, TaskState
 from baton.errors import LeaseLost
@@ -31,12 +32,13 @@ from baton.fleet import (
 )
 from baton.fleet import messages as m
 from baton.fleet.lease import LiveSession
-from baton.fleet.model import LeaseKey
+from baton.fleet.model import EPOCH, LeaseKey
 from baton.fleet.points import Point, reach
 from baton.fleet.sqlite_data import DataFile
 from baton.fleet.sqlite_write import SqliteWrite
 from baton.fleet.transactions import Store
 from baton.observe.tail import LedgerTail
+from baton.prove.scenarios.model import Do
 from baton.prove.sim import faults, machine, worker
 from baton.prove.sim.clocks import EPOCH_US
 
@@ -156,7 +158,7 @@ def _epoch_falls(patch: pytest.MonkeyPatch) -> None:
 
 def _nonatomic(patch: pytest.MonkeyPatch) -> None:
     """What was found before the transaction is believed inside it."""
-    seen: dict[str, Any] = {}
+    seen: dict[tuple[str, str], Any] = {}
     candidates = claiming.Claiming._candidates  # noqa: SLF001 - a bug is planted there
     claim = claiming.Claiming.claim
 
@@ -168,9 +170,7 @@ def _nonatomic(patch: pytest.MonkeyPatch) -> None:
 
     def begin(self: Any, request: Any) -> Any:
         with pytest.MonkeyPatch.context() as inner:
-            inner.setattr(
-                SqliteWrite, "free_task", lambda write, task: seen[request.session_id, task]
-            )
+            inner.setattr(SqliteWrite, "free_task", lambda _, task: seen[request.session_id, task])
             return claim(self, request)
 
     patch.setattr(claiming.Claiming, "_candidates", look)
@@ -247,17 +247,17 @@ def _resume_minus_one(patch: pytest.MonkeyPatch) -> None:
         found = real(self, config)
         if found is None or not _taken_over(config) or found.metadata["step"] != 2:
             return found
-        return real(self, found.parent_config) or found
+        return real(self, found.parent_config or config) or found
 
     patch.setattr(saver.FencedSqliteSaver, "get_tuple", read)
 
 
 def _taken_over(config: Any) -> bool:
-    return bool(config["configurable"].get(saver.EPOCH, 1) > 1)
+    return bool(config["configurable"].get(EPOCH, 1) > 1)
 
 
 def _no_key(patch: pytest.MonkeyPatch) -> None:
-    real, number = machine.key_of, count()
+    real, number = effects.key_of, count()
     patch.setattr(
         machine, "key_of", lambda task, ns, call, key: real(task, ns, call, f"{key}-{next(number)}")
     )
@@ -285,7 +285,7 @@ def _recorded_twice(patch: pytest.MonkeyPatch) -> None:
 
 
 def _other_digest(patch: pytest.MonkeyPatch) -> None:
-    real = sqlite_data.step_payload
+    real = ledger.step_payload
     patch.setattr(sqlite_data, "step_payload", lambda _, *more: real("0" * 64, *more))
 
 
@@ -305,10 +305,13 @@ def _loses_values(patch: pytest.MonkeyPatch) -> None:
 
 
 def _unchained(patch: pytest.MonkeyPatch) -> None:
-    real = sqlite_data.StepSealer.seal
-    patch.setattr(
-        sqlite_data.StepSealer, "seal", lambda self, *rest: real(self, *rest[:-1], "0" * 64)
-    )
+    real: Callable[..., Any] = ledger.StepSealer.seal
+
+    def seal(self: ledger.StepSealer, *fields: Any) -> Any:
+        *own, _ = fields
+        return real(self, *own, ledger.GENESIS)
+
+    patch.setattr(ledger.StepSealer, "seal", seal)
 
 
 def _counts_twice(patch: pytest.MonkeyPatch) -> None:
@@ -368,14 +371,14 @@ def _dud(self: Any, plan: Any, process: Any, about: str) -> None:
 
 
 def _no_sigkill(patch: pytest.MonkeyPatch) -> None:
-    patch.setitem(faults._ACTS, faults.Do.SIGKILL, _dud)  # noqa: SLF001
+    patch.setitem(faults._ACTS, Do.SIGKILL, _dud)  # noqa: SLF001
 
 
 def _blind(patch: pytest.MonkeyPatch) -> None:
     """A checker that looks at nothing, and has no complaint."""
-    blind = replace(ASSERTIONS["C4"], hold=lambda _: registry.Tally())
+    blind = replace(ASSERTIONS["C4"], hold=lambda _: Tally())
     patch.setitem(registry.FOUND, "C4", blind)
-    patch.setitem(continuity.ASSERTIONS, "C4", blind)  # type: ignore[arg-type]
+    patch.setitem(continuity.ASSERTIONS, "C4", blind)
 
 
 BUGS: tuple[Bug, ...] = (

@@ -48,8 +48,8 @@ def effects_unique(reading: Reading) -> Tally:
     ``effect_deduplicated`` follows the ``effect`` of its key. With a control run, each done task
     has as many effects as there. With the effects' target, it holds each key once, every
     recorded key, and for a done task no other. With a trace, no effect is tried under a later
-    epoch than the one that its record has: who finds a record uses it; key = H(task, namespace, LangGraph's task,
-    ordinal), never what a model said.
+    epoch than the one that its record has: who finds a record uses it. key = H(task, namespace,
+    LangGraph's task, ordinal), never what a model said.
     """
     tally = reading.of_ledger("C2")
     control, sink = reading.trial.control, reading.trial.sink

@@ -180,6 +180,14 @@ class SimStore(SqliteStore):
             new_id=memory.new_id,
         )
         self._watching = watching
+        #: Store time of the last heartbeat that was answered.
+        self.beat_at_us: int | None = None
+
+    def heartbeat(self, session_id: str) -> Beat:
+        """See ``Store.heartbeat``."""
+        beat = super().heartbeat(session_id)
+        self.beat_at_us = beat.at_us
+        return beat
 
     def evidence(self, on_gone: OnGone, on_wake: Callable[[], None]) -> Any:
         """What the trial lets this process know of its peers' deaths."""

@@ -197,8 +197,10 @@ class SimDriver(Driver):
 
     def _on_beat(self, result: str, seconds: float) -> None:
         del seconds
-        acked = result == "accepted"
-        self._process.note(TraceKind.BEAT_ACKED if acked else TraceKind.BEAT_FAILED)
+        if result == "accepted":
+            self._process.note(TraceKind.BEAT_ACKED, store_us=self._process.store.beat_at_us)
+        else:
+            self._process.note(TraceKind.BEAT_FAILED)
 
     def _lose_runs(self, command: m.LoseRuns) -> None:
         session = self.session
