@@ -312,6 +312,7 @@ class Driver:
         return m.PeersSeen(now_us, tuple(sessions))
 
     def _bury(self, command: m.Bury) -> m.Event:
+        reach(Point.BURY_BEFORE, command.loss.by or "")
         if self._store.bury(command.loss):
             loss = command.loss
             about = {"peer_session_id": loss.session_id, "evidence": loss.evidence.value}

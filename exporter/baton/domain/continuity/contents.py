@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from baton.domain.continuity.model import CheckpointFact
+from baton.domain.continuity.model import CheckpointFact, TraceKind
 from baton.domain.continuity.portable import effects_of, steps_of
 from baton.domain.continuity.reading import Reading
 from baton.domain.continuity.registry import assertion
-from baton.domain.continuity.tally import Tally, line_of
+from baton.domain.continuity.tally import Tally, line_of, trace_line
 from baton.domain.ledger import Event, task_chain
 from baton.domain.words import EventType
 
@@ -47,8 +47,9 @@ def effects_unique(reading: Reading) -> Tally:
     For each task and key k there is at most one ``effect`` with k, and each
     ``effect_deduplicated`` follows the ``effect`` of its key. With a control run, each done task
     has as many effects as there. With the effects' target, it holds each key once, every
-    recorded key, and for a done task no other; key = H(task, namespace, LangGraph's task,
-    ordinal), never what a model said.
+    recorded key, and for a done task no other. With a trace, no effect is tried under a later
+    epoch than the one that its record has: who finds a record uses it. key = H(task, namespace,
+    LangGraph's task, ordinal), never what a model said.
     """
     tally = reading.of_ledger("C2")
     control, sink = reading.trial.control, reading.trial.sink
@@ -57,6 +58,7 @@ def effects_unique(reading: Reading) -> Tally:
             found, due = len(effects_of(reading.tasks[task_id])), len(wanted.effects)
             wrong = f"{task_id}: {found} effects, and {due} are due" if found != due else None
             tally.check(wrong, reading.last_line(task_id))
+    _tried_again(reading, tally)
     if sink is None:
         return tally
     held = Counter(entry.key for entry in sink)
@@ -72,6 +74,20 @@ def effects_unique(reading: Reading) -> Tally:
             wrong = f"{key[:12]} is at its target, and the task ended without a record of it"
         tally.check(wrong, lines.get(key) or reading.last_line(owners[key]))
     return tally
+
+
+def _tried_again(reading: Reading, tally: Tally) -> None:
+    """The effects that somebody tried although their result was recorded under an earlier epoch."""
+    recorded = {
+        event.data["effect_key"]: event.epoch
+        for event in reading.trial.events
+        if event.type == _E.EFFECT and "effect_key" in event.data
+    }
+    for index, line in enumerate(reading.trial.trace or ()):
+        epoch = recorded.get(line.effect_key or "")
+        if line.kind is TraceKind.EFFECT_ATTEMPT and epoch is not None and line.epoch is not None:
+            wrong = f"{(line.effect_key or '')[:12]} is tried again, and epoch {epoch} recorded it"
+            tally.check(wrong if line.epoch > epoch else None, trace_line(index))
 
 
 @assertion("C4", "History is one line", "Has the history of a task a fork or a hole?")

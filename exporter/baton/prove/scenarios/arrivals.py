@@ -15,7 +15,9 @@ from baton.fleet.points import Point
 from baton.prove.scenarios.model import ALL, HOLDER, STORE, SUCCESSOR, Do, Fault
 
 #: Points that concern a session and not a task.
-OF_SESSIONS = frozenset({Point.CLAIM_BEFORE, Point.HB_BEFORE, Point.HB_AFTER_WRITE})
+OF_SESSIONS = frozenset(
+    {Point.CLAIM_BEFORE, Point.BURY_BEFORE, Point.HB_BEFORE, Point.HB_AFTER_WRITE}
+)
 
 #: Points behind a commit whose answer can be lost on its way.
 ANSWERS = frozenset({Point.HB_AFTER_WRITE, Point.CKPT_AFTER_WRITE, Point.DONE_AFTER})

@@ -8,7 +8,7 @@ from baton.domain.continuity import ASSERTIONS
 from baton.fleet.points import Point
 from baton.prove.scenarios.engines import ENGINES
 from baton.prove.scenarios.library import every
-from baton.prove.scenarios.model import ALWAYS, Do, Fault, Scenario
+from baton.prove.scenarios.model import ALWAYS, GRAPH_NAMES, Do, Fault, Scenario
 
 _HEAD = """\
 # Scenarios
@@ -59,7 +59,7 @@ _KEYS = {
     "`topology.workers`": (
         "a number, or a list of `{name, concurrency, version, joins_after_seconds}`"
     ),
-    "`topology.tasks`": "how many tasks of each graph: agent, anode, ask, chain, fan, pace, sub",
+    "`topology.tasks`": f"how many tasks of each graph: {', '.join(GRAPH_NAMES)}",
     "`topology.hosts`": "`shared`: the kernel tells of deaths; `apart`: only silence does",
     "`timing`": (
         "`ttl_seconds` 3, `heartbeat_seconds` 1, `node_seconds` 0.3, `poll_seconds` 0.2, "

@@ -43,14 +43,15 @@ class TracedDriver(Driver, ABC):
         """A renewal whose outcome is written before anybody acts on it."""
 
         def noted() -> m.Event | None:
-            acked = False
             try:
                 event = call()
-                acked = isinstance(event, m.BeatDone) and event.beat.accepted
             except Exception:
                 self.note(TraceKind.BEAT_FAILED)
                 raise
-            self.note(TraceKind.BEAT_ACKED if acked else TraceKind.BEAT_FAILED)
+            if isinstance(event, m.BeatDone) and event.beat.accepted:
+                self.note(TraceKind.BEAT_ACKED, store_us=event.beat.at_us)
+            else:
+                self.note(TraceKind.BEAT_FAILED)
             return event
 
         return noted
