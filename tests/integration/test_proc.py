@@ -187,7 +187,7 @@ def test_what_cannot_be_done_is_said_in_words(baton: Command) -> None:
     """What cannot be done is said in words."""
     engine = ProcEngine()
     refused = {one.id: engine.supports(one) for one in every() if engine.supports(one)}
-    assert set(refused) == {"S05", "T04"}
+    assert set(refused) == {"S05", "T04", "U13"}
     assert refused["T04"] == "fault 'step': the wall clock of this host is not a trial's to set"
     said = baton("scenario", "run", "T04", "--engine", "proc")
     assert said.code == 2

@@ -272,7 +272,8 @@ class Client:
         query = f"?{urlencode(ask.parameters)}" if ask.parameters else ""
         request = requests.Request("GET", f"{self._access.url}{ask.path}{query}")
         request.headers = self._headers
-        self._watchdog.begin(self._access.timeout_seconds)
+        # Silence is for the socket's own time-out to tell; from the first byte on, as long again.
+        self._watchdog.begin(2 * self._access.timeout_seconds)
         try:
             answer = self._send(request.prepare())
         except (requests.RequestException, HTTPError, OSError, ValueError, AttributeError) as error:

@@ -11,6 +11,7 @@ from baton.errors import BadInput, EngineFailed, EngineRefuses
 from baton.prove.proc import facts
 from baton.prove.proc.faults import refused_by_proc
 from baton.prove.proc.trial import ProcTrial
+from baton.prove.scenarios.counters import counters_of
 from baton.prove.scenarios.engine import Performance, Progress
 from baton.prove.scenarios.judging import expected_of
 from baton.prove.scenarios.model import Scenario
@@ -101,6 +102,7 @@ class ProcEngine:
                 replays=facts.replays_of(people, task_ids),
                 trace=tuple(trial.trace),
                 sink=sink,
+                counters=counters_of(people.store) if "C14" in scenario.expect.assertions else None,
                 faults=faults,
                 expected=expected_of(scenario, events, faults, healed_at_us=healed_at_us),
             ),

@@ -17,15 +17,13 @@ from baton.domain.continuity.model import (
     Control,
     ControlTask,
     ReplayFact,
-    SeriesKey,
     Trial,
 )
 from baton.domain.continuity.portable import effects_of, steps_of
-from baton.domain.folds import FOLDED
 from baton.domain.ledger import Event
 from baton.domain.words import EventType
 from baton.errors import EngineFailed, EngineRefuses
-from baton.observe.tail import LedgerTail
+from baton.prove.scenarios.counters import counters_of
 from baton.prove.scenarios.engine import Performance, Progress
 from baton.prove.scenarios.judging import expected_of
 from baton.prove.scenarios.model import Expect, Scenario, Timing, Topology, Worker
@@ -86,7 +84,7 @@ def perform(scenario: Scenario, seed: int) -> Performance:
             replays=_replays(trial),
             trace=tuple(trial.trace),
             sink=trial.sink_entries(),
-            counters=_counters(trial) if "C14" in scenario.expect.assertions else None,
+            counters=counters_of(trial.people) if "C14" in scenario.expect.assertions else None,
             faults=faults,
             expected=expected_of(
                 scenario, events, faults, healed_at_us=EPOCH_US + trial.director.healed_at
@@ -132,19 +130,6 @@ def _undisturbed(graph: str) -> ControlTask:
         events = [event for event in _events(trial) if event.task_id is not None]
         digest = _results(events).get(f"{graph}-1", "the control run did not end")
         return ControlTask(steps=steps_of(events), effects=effects_of(events), state_digest=digest)
-
-
-def _counters(trial: SimTrial) -> dict[SeriesKey, float]:
-    """What an exporter that reads the store to its end would serve of its ledger."""
-    tail = LedgerTail()
-    while tail.advance(trial.people):
-        pass
-    return {
-        (metric.name, tuple(sorted(zip(metric.labels, point.labels, strict=True)))): point.value
-        for metric, points in tail.snapshot(trial.people, (), ()).items()
-        for point in points
-        if metric in FOLDED and isinstance(point.value, int | float)
-    }
 
 
 def _events(trial: SimTrial) -> tuple[Event, ...]:
