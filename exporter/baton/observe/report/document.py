@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from baton.domain.continuity import ASSERTIONS, Outcome
@@ -166,13 +166,11 @@ def _takeover(case: Case, found: Findings, name: _Lines) -> dict[str, Any]:
 def _put_aside(aside: PutAside, found: Findings, name: _Lines) -> dict[str, Any]:
     event, data = aside.event, aside.event.data
     last = aside.cases[-1] if aside.cases else None
-    told = {} if aside.lost is None else aside.lost.data
-    sign, lost_at = told.get("last_sign_at"), told.get("lost_at")
-    known = type(sign) is int and type(lost_at) is int
-    times = {
-        TakeoverPhase.DETECT: lost_at - sign if known else None,
-        TakeoverPhase.CLAIM: event.at - lost_at if known else None,
-    }
+    told: Mapping[str, Any] = {} if aside.lost is None else aside.lost.data
+    sign, lost_at = _whole(told, "last_sign_at"), _whole(told, "lost_at")
+    times: dict[TakeoverPhase, int] = {}
+    if sign is not None and lost_at is not None:
+        times = {TakeoverPhase.DETECT: lost_at - sign, TakeoverPhase.CLAIM: event.at - lost_at}
     lines = (event,) if aside.lost is None else (aside.lost, event)
     return {
         "kind": "quarantine",
@@ -195,7 +193,7 @@ def _put_aside(aside: PutAside, found: Findings, name: _Lines) -> dict[str, Any]
             {
                 "phase": phase.value,
                 "seconds": _seconds(times.get(phase)),
-                "lines": name(lines if times.get(phase) is not None else ()),
+                "lines": name(lines if phase in times else ()),
             }
             for phase in TakeoverPhase
         ],
@@ -208,6 +206,11 @@ def _put_aside(aside: PutAside, found: Findings, name: _Lines) -> dict[str, Any]
         "continuity": _of_task(event.task_id or "", found, name),
         "lines": name((*(one.claim for one in aside.cases), *lines)),
     }
+
+
+def _whole(data: Mapping[str, Any], key: str) -> int | None:
+    value = data.get(key)
+    return value if type(value) is int else None
 
 
 def _holder(worker: str | None, session: str | None, epoch: int | None) -> dict[str, Any]:

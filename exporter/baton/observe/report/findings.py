@@ -36,7 +36,7 @@ class Ledger:
     store_id: str | None = None
     complete: bool = True
     seal: Seal | None = None
-    told: ToldBefore = lambda chain: None  # noqa: ARG005, E731 - the verifier's own default
+    told: ToldBefore = lambda chain: None  # noqa: ARG005 - the verifier's own default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""report.html, rendered from report.json: one page without a script, for any browser and offline."""
+"""report.html, rendered from report.json: one page, without a script and readable offline."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ ul { padding-left: 1.2rem; } li { margin: .25rem 0; overflow-wrap: anywhere; }
 code { background: var(--lane); border-radius: 3px; padding: .1rem .3rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .87rem; width: 100%; }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .5rem; text-align: left;
-  vertical-align: top; } td.hash { font-family: monospace; font-size: .75rem; }
+  vertical-align: top; } .figures td { white-space: nowrap; }
+td.hash { font-family: monospace; font-size: .75rem; }
 tr:target { background: var(--lane); outline: 2px solid var(--link); }
 svg.timeline { display: block; min-width: 700px; width: 100%; }
 svg text { fill: var(--text); font: 12px system-ui, sans-serif; } svg .tick { fill: var(--soft);
@@ -143,7 +144,7 @@ def _handovers(document: table.Document, known: _Known) -> Iterator[str]:
         yield f'<div class="wide">{picture(drawing, known)}</div><p class="soft legend">'
         for shape, name in _LEGEND:
             yield f'<span><svg viewBox="0 0 18 14" aria-hidden="true">{shape}</svg> {name}</span>'
-        yield "</p>"
+        yield "<span>#2: under epoch 2</span></p>"
         left_out = drawing["left_out"]
         if any(left_out.values()):
             told = f"{left_out['leases']} leases and {left_out['takeovers']} takeovers"
@@ -167,7 +168,7 @@ def _cells(cells: Iterable[str]) -> list[str]:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     heads = "".join(f"<th>{clean(name)}</th>" for name in head)
-    yield f'<div class="wide"><table><tr>{heads}</tr>'
+    yield f'<div class="wide"><table class="figures"><tr>{heads}</tr>'
     for row in rows:
         yield f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>"
     yield "</table></div>"

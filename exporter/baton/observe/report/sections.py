@@ -99,7 +99,8 @@ def continuity(found: Findings) -> Iterator[Said]:
     yield {
         Outcome.PASS: Said(
             f"No, as far as a ledger tells: {times(len(judged.checked), 'assertion')} held, none"
-            " was broken.",
+            f" was broken. {times(len(judged.verdicts) - len(judged.checked), 'other')} could not"
+            " be judged from a ledger alone, or had nothing to judge.",
             found.ends(),
             whole=True,
         ),

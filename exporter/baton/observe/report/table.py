@@ -25,7 +25,7 @@ ALTERED = "The ledger was altered or is damaged"
 
 TAKEOVER_HEAD = (
     *("task", "reason", "before", "after", *(phase.value for phase in TakeoverPhase)),
-    *("latency", "outcome", "steps again", "effects", "refused", "continuity"),
+    *("latency", "outcome", "steps again", "effects", "not repeated", "refused", "continuity"),
 )
 MEASURE_HEAD = ("measure", "reason", "n", "min", "median", "max", "p95")
 
@@ -68,7 +68,8 @@ def takeover_cells(one: Mapping[str, Any]) -> list[str]:
         lasted(one["latency_seconds"]),
         one["outcome"] or "under way",
         str(one["steps_replayed"]),
-        f"{effects['recorded']} new, {effects['deduplicated']} not repeated",
+        str(effects["recorded"]),
+        str(effects["deduplicated"]),
         str(one["writes_refused"]["count"]),
         one["continuity"]["outcome"],
     ]
