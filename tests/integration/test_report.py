@@ -19,6 +19,7 @@ from tests.support.house import House
 from tests.support.story import healthy_ledger
 
 from baton.cli import command_line
+from baton.cli.continuity import read_ledger
 from baton.domain.ledger import Event, recomputed_hash
 from baton.domain.words import Evidence
 from baton.observe.report.document import build
@@ -292,6 +293,17 @@ def test_names_cannot_break_out_of_the_pages() -> None:
     assert "\x1b" not in text + made["report.html"].decode()
 
 
+def test_the_sample_is_what_a_report_is_now() -> None:
+    """`baton report --ledger docs/samples/ledger.jsonl --out docs/samples/report` makes it."""
+    samples = Path(__file__).parents[2] / "docs" / "samples"
+    events, whole = read_ledger(samples / "ledger.jsonl")
+    assert whole
+    written = {path.name: path.read_bytes() for path in (samples / "report").iterdir()}
+    version = json.loads(written["report.json"])["baton"]
+    assert files(build(Ledger(events=events), Scope(), version)) == written
+    assert VALIDATOR.is_valid(json.loads(written["report.json"]))
+
+
 # What cannot be believed
 
 
@@ -300,6 +312,59 @@ def edited(events: Sequence[Event], place: int, **change: Any) -> list[Event]:
     event = replace(events[place], **change)
     event = replace(event, hash=recomputed_hash(event))
     return [*events[:place], event, *events[place + 1 :]]
+
+
+def rewritten(events: Sequence[Event], place: int, **change: Any) -> list[Event]:
+    """A ledger whose hashes hold: what it tells is what was written, however impossible."""
+    chain, found, prev = events[place].chain, list(events), events[place].prev
+    for number, event in enumerate(events):
+        if event.chain == chain and event.n >= events[place].n:
+            new = replace(event, prev=prev, **(change if number == place else {}))
+            found[number] = new = replace(new, hash=recomputed_hash(new))
+            prev = new.hash
+    return found
+
+
+def test_a_broken_guarantee_is_told_as_one_and_not_as_a_forgery() -> None:
+    """A write of a holder who had been replaced was accepted: the fence failed, on record."""
+    events = ledger_of("K01")
+    claims = [event for event in events if event.type == "claimed"]
+    place = max(n for n, event in enumerate(events) if event.type == "step")
+    first = claims[0]
+    document = report_of(
+        rewritten(
+            events,
+            place,
+            worker_id=first.worker_id,
+            session_id=first.session_id,
+            epoch=first.epoch,
+        )
+    )
+    assert (document["exit_code"], document["ledger"]["trusted"]) == (1, True)
+    assert document["continuity"]["outcome"] == "broken"
+    broken = {one["id"] for one in document["continuity"]["assertions"] if one["violations"]}
+    assert "C3" in broken
+    (one,) = document["takeovers"]
+    assert one["continuity"]["outcome"] == "broken"
+    assert answers(document, "continuity").startswith("Yes: ")
+    assert "Stop the fleet" in answers(document, "actions")
+    assert fits(document)
+    text = files(document)["REPORT.md"].decode()
+    assert text.startswith("# A guarantee was broken\n")
+    assert "altered" not in text
+
+
+def test_time_that_runs_backwards_is_no_length() -> None:
+    """It is a finding, and spoils no figure."""
+    events = ledger_of("K01")
+    place = next(n for n, one in enumerate(events) if one.type == "resumed")
+    document = report_of(rewritten(events, place, at=events[place].at - 10**9))
+    (one,) = document["takeovers"]
+    assert [phase["seconds"] is None for phase in one["phases"]] == [False, False, True, False]
+    assert one["latency_seconds"] is None
+    assert "restore" not in {figure["measure"] for figure in document["measures"]}
+    assert document["exit_code"] == 1
+    assert fits(document)
 
 
 def test_an_altered_ledger_is_told_and_not_relied_on() -> None:

@@ -96,7 +96,7 @@ def build(ledger: Ledger, scope: Scope, version: str) -> dict[str, Any]:
 
 def exit_code(found: Findings, judged: Judged | None) -> int:
     """0 if nothing was lost or done twice, 1 if so or if the ledger is no good, 2 if unknown."""
-    if found.wrong or (judged is not None and judged.outcome is Outcome.FAIL):
+    if found.altered or (judged is not None and judged.outcome is Outcome.FAIL):
         return BROKEN
     return HELD if judged is not None and judged.outcome is Outcome.PASS else UNSAID
 
@@ -114,7 +114,7 @@ def _ledger(found: Findings) -> dict[str, Any]:
         "events_read": len(events),
         "complete": ledger.complete,
         "sealed": ledger.seal is not None,
-        "trusted": not found.wrong,
+        "trusted": not found.altered,
         "summary": found.verifier.summary(),
         "findings": [
             {"check": one.check, "chain": one.chain, "n": one.n, "detail": one.detail}
@@ -143,12 +143,12 @@ def _takeover(case: Case, found: Findings, name: _Lines) -> dict[str, Any]:
         "phases": [
             {
                 "phase": phase.value,
-                "seconds": _seconds(takeover.phase_us(phase)),
+                "seconds": _seconds(telling.length_us(takeover, phase)),
                 "lines": name(telling.phase_lines(case, phase)),
             }
             for phase in TakeoverPhase
         ],
-        "latency_seconds": _seconds(takeover.latency_us),
+        "latency_seconds": _seconds(telling.length_us(takeover)),
         "stage": takeover.stage.value,
         "outcome": None if takeover.outcome is None else takeover.outcome.value,
         "steps_replayed": case.replayed,

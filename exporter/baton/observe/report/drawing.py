@@ -141,7 +141,7 @@ def _phases(case: Case, scale: _Scale, name: _Name) -> dict[str, Any]:
     parts = []
     for phase in TakeoverPhase:
         begin, end = (getattr(takeover, field) for field in PHASES[phase])
-        if begin is not None and end is not None:
+        if begin is not None and end is not None and begin <= end:
             length = seconds(end - begin)
             part = {"phase": phase.value, "from": scale(begin), "to": scale(end)}
             parts.append({**part, "seconds": length})

@@ -6,6 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from baton.domain.checks import (
+    LINKS,
+    correlation_mismatch,
+    correlation_missing,
+    payload_invalid,
+    seal_mismatch,
+    word_unknown,
+)
 from baton.domain.continuity import ASSERTIONS, Outcome, Trial, Verdict, judge, merge
 from baton.domain.ledger import Event, session_chain, task_chain
 from baton.domain.verify import Finding, Seal, Verifier
@@ -16,6 +24,16 @@ from baton.observe.report.scope import Scope, chains_of
 
 #: Assertions that judge the trial and not the fleet.
 _OF_TRIALS = "V"
+
+#: After one of these a chain cannot be believed, or not be read. What the other checks find is
+#: truly written there, and is a guarantee that was broken: that is told, and not withheld.
+ALTERED = frozenset(
+    {
+        *LINKS,
+        *(seal_mismatch.__name__, payload_invalid.__name__, word_unknown.__name__),
+        *(correlation_missing.__name__, correlation_mismatch.__name__),
+    }
+)
 
 _GONE = (SessionState.LOST, SessionState.STOPPED)
 
@@ -81,7 +99,8 @@ class Findings:
     """Everything that follows from a ledger for one scope.
 
     Attributes:
-        wrong: what is wrong with the ledger, all of it.
+        wrong: what is wrong with the ledger, all of it; ``altered`` of that, what makes it
+            unbelievable.
         doubtful: chains that matter here and cannot be believed.
         events: the believable events of the chains that matter.
         history: what they tell, narrowed to the scope.
@@ -95,7 +114,8 @@ class Findings:
         self.verifier = Verifier(ledger.seal, ledger.told)
         wrong = [found for event in ledger.events for found in self.verifier.apply(event)]
         self.wrong: list[Finding] = wrong + self.verifier.finish()
-        untrusted = frozenset(found.chain for found in self.wrong)
+        self.altered = [found for found in self.wrong if found.check in ALTERED]
+        untrusted = frozenset(found.chain for found in self.altered)
         sound = [event for event in ledger.events if event.chain not in untrusted]
         chains = chains_of(sound, scope)
         self.doubtful = untrusted
@@ -149,11 +169,13 @@ class Findings:
     @cached_property
     def tasks(self) -> list[TaskView]:
         """Where each task stands at the end of the ledger, by its id."""
-        return [self._view(task_id, last) for task_id, last in sorted(self.whole.last.items())]
+        found = (self._view(task_id, last) for task_id, last in sorted(self.whole.last.items()))
+        return [view for view in found if view is not None]
 
-    def _view(self, task_id: str, last: Event) -> TaskView:
+    def _view(self, task_id: str, last: Event) -> TaskView | None:
         told = self.verifier.state_of(last.chain)
-        assert isinstance(told.state, TaskState)
+        if not isinstance(told.state, TaskState):
+            return None  # nothing but a trial's faults has been told of it
         worker, session, _ = told.holder or (None, None, None)
         active = told.state is TaskState.ACTIVE
         orphaned, gone = None, None

@@ -52,7 +52,7 @@ def _page(document: table.Document) -> Iterator[str]:
 
 def _findings(document: table.Document) -> Iterator[str]:
     yield ""
-    yield "## What is wrong with the ledger"
+    yield "## What the checks of the ledger found"
     yield ""
     for one in document["ledger"]["findings"]:
         place = f"{one['chain']} event {one['n']}" if one["n"] >= 0 else one["chain"]

@@ -10,7 +10,7 @@ from baton.domain.ledger import Event
 from baton.domain.samples import ALL_SHOWN, Sample, highest_rate, sample
 from baton.domain.words import TakeoverOutcome, TakeoverPhase, TakeoverReason
 from baton.observe.report.history import Case
-from baton.observe.report.telling import LATENCY, Said, phase_lines, times
+from baton.observe.report.telling import LATENCY, Said, length_us, phase_lines, times
 from baton.observe.wording import duration
 
 #: What is measured of a takeover: the phases that latency consists of, latency, and progress,
@@ -68,9 +68,7 @@ def measures(cases: Sequence[Case]) -> Iterator[Measure]:
 
 
 def _of(case: Case, name: str) -> int | None:
-    if name == "latency":
-        return case.takeover.latency_us
-    return case.takeover.phase_us(TakeoverPhase(name))
+    return length_us(case.takeover, None if name == "latency" else TakeoverPhase(name))
 
 
 def _lines(case: Case, name: str) -> tuple[Event, ...]:

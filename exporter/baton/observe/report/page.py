@@ -95,7 +95,7 @@ def _page(document: table.Document) -> Iterator[str]:
 
 
 def _findings(findings: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    yield '<section id="findings"><h2>What is wrong with the ledger</h2><ul>'
+    yield '<section id="findings"><h2>What the checks of the ledger found</h2><ul>'
     for one in findings:
         place = f"{one['chain']} event {one['n']}" if one["n"] >= 0 else one["chain"]
         yield f"<li>{clean(one['check'])}: {clean(place)}: {clean(one['detail'])}</li>"

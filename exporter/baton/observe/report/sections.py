@@ -35,7 +35,7 @@ def doubt(found: Findings) -> Said:
     """Why what is asked cannot be said of all that was asked for."""
     if not found.doubtful:
         return Said("The ledger is cut off in its last line, so what is not in it may be.", ())
-    wrong = [one for one in found.wrong if one.chain in found.doubtful]
+    wrong = [one for one in found.altered if one.chain in found.doubtful]
     checks = some(one.check for one in wrong)
     return Said(
         f"Cannot be said: the ledger was altered or is damaged ({times(len(wrong), 'finding')}:"

@@ -147,6 +147,15 @@ def _was(things: list[Event]) -> str:
     return "was" if len(things) == 1 else "were"
 
 
+def length_us(takeover: Takeover, phase: TakeoverPhase | None = None) -> int | None:
+    """How long a phase took, or the whole takeover; None while that is not known.
+
+    Time that runs backwards is a finding about the ledger, and no length.
+    """
+    found = takeover.latency_us if phase is None else takeover.phase_us(phase)
+    return None if found is None or found < 0 else found
+
+
 def phase_lines(case: Case, phase: TakeoverPhase) -> tuple[Event, ...]:
     """Where the beginning and the end of a phase are told; the claim tells of all before it."""
     ends = {
@@ -161,15 +170,16 @@ def phase_lines(case: Case, phase: TakeoverPhase) -> tuple[Event, ...]:
 def took(case: Case, history: History) -> Said | None:
     """What a takeover's time went into; None while it is not known."""
     takeover = case.takeover
-    known = {phase: us for phase in LATENCY if (us := takeover.phase_us(phase)) is not None}
-    if takeover.latency_us is None or len(known) < len(LATENCY):
+    known = {phase: us for phase in LATENCY if (us := length_us(takeover, phase)) is not None}
+    latency = length_us(takeover)
+    if latency is None or len(known) < len(LATENCY):
         return None
     parts = ", ".join(f"{phase} {duration(us)}" for phase, us in known.items())
     longest = max(known, key=lambda phase: known[phase])
     started = history.started.get(takeover.from_session or "")
     why, more = _limit(takeover, longest, started)
     text = (
-        f"{takeover.task_id}, epoch {takeover.epoch}: {duration(takeover.latency_us)} ({parts})."
+        f"{takeover.task_id}, epoch {takeover.epoch}: {duration(latency)} ({parts})."
         f" {longest.capitalize()} was the longest: {why}."
     )
     return Said(text, (*case.lines, *more))
