@@ -22,7 +22,7 @@ _STYLE = """
   --bad: #ff7b72; --good: #56d08a; --unsure: #e3b341; --detect: #ff7b72; --claim: #e3b341;
   --restore: #56d08a; --progress: #8b96a3; } }
 body { background: var(--back); color: var(--text); font: 15px/1.5 system-ui, sans-serif;
-  margin: 0 auto; max-width: 1100px; padding: 1.5rem; }
+  margin: 0 auto; max-width: 1280px; padding: 1.5rem; }
 h1 { border-left: 6px solid; font-size: 1.6rem; line-height: 1.25; padding-left: .7rem; }
 h1.code0 { border-color: var(--good); } h1.code1 { border-color: var(--bad); }
 h1.code2 { border-color: var(--unsure); } h2 { font-size: 1.15rem; margin: 2rem 0 .4rem; }
@@ -32,7 +32,8 @@ code { background: var(--lane); border-radius: 3px; padding: .1rem .3rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .87rem; width: 100%; }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .5rem; text-align: left;
   vertical-align: top; } .figures td { white-space: nowrap; }
-td.hash { font-family: monospace; font-size: .75rem; }
+td.hash { font-family: monospace; font-size: .75rem; min-width: 17rem; overflow-wrap: anywhere; }
+.time { white-space: nowrap; } .said { min-width: 18rem; }
 tr:target { background: var(--lane); outline: 2px solid var(--link); }
 svg.timeline { display: block; min-width: 700px; width: 100%; }
 svg text { fill: var(--text); font: 12px system-ui, sans-serif; } svg .tick { fill: var(--soft);
@@ -156,9 +157,16 @@ def _lines(lines: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     heads = ("line", "time (UTC)", "since", "what happened", "chain", "n", "hash")
     yield "".join(f"<th>{head}</th>" for head in heads) + "</tr>"
     for line in lines:
-        cells = (line["id"], line["time"], f"{line['since_seconds']:+.3f} s", line["text"])
-        shown = "".join(f"<td>{clean(cell)}</td>" for cell in (*cells, line["chain"], line["n"]))
-        yield f'<tr id="{line["id"]}">{shown}<td class="hash">{clean(line["hash"])}</td></tr>'
+        since = f"{line['since_seconds']:+.3f} s"
+        shown = "".join(
+            f'<td class="{kind}">{clean(cell)}</td>'
+            for kind, cell in (
+                *(("time", line["id"]), ("time", line["time"]), ("time", since)),
+                *(("said", line["text"]), ("place", line["chain"]), ("place", line["n"])),
+                ("hash", line["hash"]),
+            )
+        )
+        yield f'<tr id="{line["id"]}">{shown}</tr>'
     yield "</table></div></section>"
 
 

@@ -39,7 +39,7 @@ def doubt(found: Findings) -> Said:
     checks = some(one.check for one in wrong)
     return Said(
         f"Cannot be said: the ledger was altered or is damaged ({times(len(wrong), 'finding')}:"
-        f" {checks}; see below), and what rests on {times(len(found.doubtful), 'chain')} in doubt"
+        f" {checks}), and what rests on {times(len(found.doubtful), 'chain')} in doubt"
         " is left out.",
         (),
     )
@@ -129,7 +129,7 @@ def _writes(found: Findings) -> Iterator[Said]:
         count, who = len(refused), some(one.worker_id or "a session unknown" for one in refused)
         text = (
             f"{times(count, 'late write')} of {who} {'was' if count == 1 else 'were'} refused:"
-            " the fence held, and nothing of them is in the state."
+            " the fence held, and none is in the state."
         )
         yield Said(text, tuple(refused))
     else:

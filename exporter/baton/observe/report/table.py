@@ -24,8 +24,9 @@ HEADLINES: Mapping[int, str] = {
 ALTERED = "The ledger was altered or is damaged"
 
 TAKEOVER_HEAD = (
-    *("task", "reason", "before", "after", *(phase.value for phase in TakeoverPhase)),
-    *("latency", "outcome", "steps again", "effects", "not repeated", "refused", "continuity"),
+    *("task", "reason", "before", "after", "outcome", "continuity"),
+    *(*(phase.value for phase in TakeoverPhase), "latency"),
+    *("steps again", "effects", "not repeated", "refused"),
 )
 MEASURE_HEAD = ("measure", "reason", "n", "min", "median", "max", "p95")
 
@@ -64,14 +65,14 @@ def takeover_cells(one: Mapping[str, Any]) -> list[str]:
         one["reason"] or "-",
         _holder(one["before"]),
         _holder(one["after"]),
+        one["outcome"] or "under way",
+        one["continuity"]["outcome"],
         *(lasted(phase["seconds"]) for phase in one["phases"]),
         lasted(one["latency_seconds"]),
-        one["outcome"] or "under way",
         str(one["steps_replayed"]),
         str(effects["recorded"]),
         str(effects["deduplicated"]),
         str(one["writes_refused"]["count"]),
-        one["continuity"]["outcome"],
     ]
 
 
