@@ -20,6 +20,7 @@ from baton.cli import (
     gate,
     ledger,
     render,
+    report,
     scenario,
     soak,
     store,
@@ -32,7 +33,20 @@ from baton.errors import EXIT_ERROR, BatonError
 from baton.fleet.fleet import package_version
 
 #: In the order of their names, which is the order of the help.
-VERBS = (demo, exporter, gate, ledger, render, scenario, soak, store, submit, tasks, worker)
+VERBS = (
+    demo,
+    exporter,
+    gate,
+    ledger,
+    render,
+    report,
+    scenario,
+    soak,
+    store,
+    submit,
+    tasks,
+    worker,
+)
 
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
 from argparse import ArgumentTypeError, Namespace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +66,7 @@ def add(verbs: Verbs) -> None:
     parser.add_argument(
         "--at",
         metavar="TIME",
-        type=_time,
+        type=values.moment,
         help="the time to ask about: Unix seconds, or such as 2026-01-31T12:00:00Z (default: now)",
     )
     parser.add_argument(
@@ -201,23 +199,3 @@ def _pair(text: str) -> tuple[str, str]:
     if not (name and equals and value):
         raise ArgumentTypeError(f"{text!r} is not NAME=VALUE, such as window=30m")
     return name, value
-
-
-def _time(text: str) -> float:
-    try:
-        found = float(text)
-    except ValueError:
-        found = _iso(text)
-    if not (math.isfinite(found) and 0 < found < datetime.max.replace(tzinfo=UTC).timestamp()):
-        raise ArgumentTypeError(f"{text!r} is no time, such as 2026-01-31T12:00:00Z")
-    return found
-
-
-def _iso(text: str) -> float:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        return math.nan
-    if found.tzinfo is None:
-        raise ArgumentTypeError(f"{text!r} has no time zone; add Z")
-    return found.timestamp()
