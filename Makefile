@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer, git and make; each target sets up .venv by itself, once.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs record bench pictures
+.PHONY: help demo test lint format docs record bench soak kill-matrix pictures
 
 # .venv/bin comes first, as tools/prometheus.sh may have put prometheus and promtool there.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -8,7 +8,7 @@ PYTHON_IN_VENV := .venv/bin/python
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "ARGS='...' hands options on to demo, test, record and bench."
+	@echo "ARGS='...' hands options on to demo, test, record, bench and soak."
 
 demo: ## watch a small fleet lose workers and lose nothing else
 	@sh tools/setup.sh demo
@@ -25,6 +25,7 @@ lint: ## style, format, types, and whether what is rendered has drifted
 	$(PYTHON_IN_VENV) -m ruff format --check
 	$(PYTHON_IN_VENV) -m mypy
 	.venv/bin/baton render --check
+	$(PYTHON_IN_VENV) tools/kill_matrix.py --check
 
 format: ## put the code into the house format
 	@sh tools/setup.sh dev
@@ -44,6 +45,14 @@ record: ## record what the exporter serves during real kills, for the tests of t
 bench: ## measure what leases, takeovers and scrapes cost on this machine
 	@sh tools/setup.sh bench
 	$(PYTHON_IN_VENV) -m benchmarks $(ARGS)
+
+soak: ## break simulated fleets for an hour; what it shows is in soak.out
+	@sh tools/setup.sh dev
+	.venv/bin/baton soak $(or $(ARGS),--hours 1 --out soak.out)
+
+kill-matrix: ## plant every bug before every scenario, and write which assertion catches it
+	@sh tools/setup.sh dev
+	$(PYTHON_IN_VENV) tools/kill_matrix.py
 
 pictures: ## draw the dashboards from a live demo; wants node, npm and Chromium
 	@sh tools/setup.sh demo

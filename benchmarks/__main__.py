@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import (
     claims,
     contention,
+    gate,
     heartbeat,
     instruments,
     put,
@@ -25,6 +26,7 @@ from benchmarks import (
     wave,
 )
 from benchmarks.harness import Figure, table
+from benchmarks.server import ended_in_order
 
 _PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
@@ -32,7 +34,7 @@ _PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 _TRIES = 3
 
 _ALL: dict[str, Callable[[], list[Figure]]] = {
-    "step": lambda: step.figures(rounds=12),
+    "step": lambda: step.figures(rounds=40),
     "takeover": lambda: takeover.figures(kills=12, silences=3),
     "trial": lambda: trial.figures(workers=50, tasks=5000, kills=200, seed=1),
     "claims": lambda: claims.figures(rounds=15),
@@ -42,6 +44,7 @@ _ALL: dict[str, Callable[[], list[Figure]]] = {
     "scrapers": lambda: scrapers.figures(rounds=6),
     "instruments": lambda: instruments.figures(rounds=12),
     "heartbeat": lambda: heartbeat.figures(rounds=15),
+    "gate": lambda: gate.figures(rounds=20),
     "contention": lambda: contention.figures(seconds=8.0),
 }
 
@@ -89,7 +92,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if unknown := sorted(set(arguments.names) - set(_ALL)):
         parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(_ALL)}")
-    figures = [figure for name in arguments.names or _ALL for figure in _settled(name)]
+    with ended_in_order():
+        figures = [figure for name in arguments.names or _ALL for figure in _settled(name)]
     print(table(figures))  # noqa: T201 - its output is its job
     if arguments.write:
         _PAGE.write_text(_page(figures), encoding="utf-8")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -11,6 +13,22 @@ from pathlib import Path
 import psycopg
 
 _START_SECONDS = 60
+
+
+@contextmanager
+def ended_in_order() -> Iterator[None]:
+    """Let SIGTERM end this process as Ctrl-C does: what it has started ends with it."""
+
+    def leave(number: int, _: object) -> None:
+        # Once: what is being ended may take a moment, and must not be left half done.
+        signal.signal(number, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

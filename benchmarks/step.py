@@ -6,12 +6,14 @@ import sqlite3
 import tempfile
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, StateGraph
 
+from baton.cli.worker import hooks_of
 from baton.fleet.fleet import Fleet
 from baton.fleet.fleet import open as open_fleet
 from baton.fleet.sqlite_files import pragmas
@@ -65,12 +67,12 @@ def fenced(folder: Path, synchronous: str) -> tuple[Callable[[], None], Fleet]:
     """The fenced saver under a lease, with the ledger and the worker's instruments."""
     fleet = open_fleet(f"sqlite:///{folder}/fenced-{synchronous}.db?synchronous={synchronous}")
     graph = fleet.attach(loop_graph())
-    instruments = WorkerInstruments()
+    hooks = hooks_of(WorkerInstruments())
 
     def run() -> None:
         with fleet.lease(f"t-{uuid.uuid4().hex}") as lease:
-            lease.on_write = instruments.checkpoint_write
-            lease.on_node = lambda node, seconds: instruments.node("loop", node)(seconds)
+            lease.on_write = hooks.on_write
+            lease.on_node = partial(hooks.on_node, "loop")
             graph.invoke({"n": 0}, limited(lease.config), durability="sync")
 
     return run, fleet

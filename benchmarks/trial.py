@@ -30,7 +30,8 @@ from benchmarks import trial_worker
 from benchmarks.harness import Figure, say
 from benchmarks.server import tuned_postgres
 
-_DEADLINE_SECONDS = 600.0
+#: When it is given up, so that nobody waits for ever; on two busy cores it takes its time.
+_DEADLINE_SECONDS = 1200.0
 _LOOK_SECONDS = 0.05
 _PAGE = 5000
 
@@ -244,7 +245,7 @@ def trial(
 
 def figures(workers: int, tasks: int, kills: int, seed: int) -> list[Figure]:
     """One trial, each of its counts held to what it must be."""
-    tally, how = trial(workers, tasks, kills, seed=seed, max_connections=400)
+    tally, how = trial(workers, tasks, kills, seed=seed, max_connections=100)
     name = f"{workers} workers, {tasks} tasks, {kills} SIGKILLs, PostgreSQL"
     nothing = (
         ("steps lost", tally.lost_steps, f"beside an undisturbed run; {tally.takeovers} takeovers"),

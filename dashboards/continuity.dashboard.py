@@ -68,12 +68,14 @@ def _coverage(view: View) -> p.Row:
             "about losing somebody.",
             p.Query(view.count(c.TAKEOVERS, (), RANGE), "takeovers"),
             steps=charts.below(1),
+            unit=charts.WHOLE,
         ),
         charts.stat(
             "Steps seen",
             "In the time shown: super-steps that became durable.",
             p.Query(view.count(c.STEPS, (), RANGE), "steps"),
             steps=charts.below(1),
+            unit=charts.WHOLE,
         ),
     )
 
@@ -89,6 +91,7 @@ def _continuity(view: View) -> p.Row:
             steps=charts.above(1),
             empty="not judged",
             size=(6, 8),
+            unit=charts.WHOLE,
         ),
         charts.gauges(
             "Ledger findings",
@@ -106,9 +109,8 @@ def _continuity(view: View) -> p.Row:
             p.Query(
                 q.largest(view.exporter.series(c.LEASE_CONCURRENT_WRITERS), ("pool",)), "{{pool}}"
             ),
-            unit="short",
             steps=charts.above(2),
-            whole=True,
+            unit=charts.WHOLE,
         ),
     )
 

@@ -91,6 +91,7 @@ def _now(view: View) -> p.Row:
             steps=charts.above(1, limits.takeover_storm),
             links=[takeovers],
             size=(3, 4),
+            unit=charts.WHOLE,
         ),
         charts.stat(
             "Quarantined tasks",
@@ -182,8 +183,7 @@ def _workers(view: View) -> p.Row:
             "How many workers are in which state. The dashed line is what `--expect` asks for.",
             p.Query(view.amount(c.WORKERS, ("state",)), "{{state}}"),
             p.Query(q.total(view.expected()), "expected", limit=True),
-            unit="short",
-            whole=True,
+            unit=charts.WHOLE,
             size=(24, 8),
         ),
     )
@@ -197,9 +197,8 @@ def _work(view: View) -> p.Row:
             "Tasks by state",
             "Tasks in the store. Pending tasks wait for a worker, interrupted ones for an answer.",
             p.Query(view.amount(c.TASKS, ("state",)), "{{state}}"),
-            unit="short",
             stacked=True,
-            whole=True,
+            unit=charts.WHOLE,
             size=(6, 8),
         ),
         charts.lines(

@@ -52,9 +52,8 @@ def _tasks(view: View) -> p.Row:
             "Tasks by state",
             "Of the chosen graphs.",
             p.Query(view.amount(c.TASKS, ("state",)), "{{state}}"),
-            unit="short",
             stacked=True,
-            whole=True,
+            unit=charts.WHOLE,
         ),
         charts.lines(
             "Runs ended",

@@ -42,9 +42,8 @@ def _leases(view: View) -> p.Row:
             "Tasks that a session holds. Warning: its last heartbeat is older than two intervals. "
             "Expired: silent for longer than the TTL, or lost.",
             p.Query(view.amount(c.LEASES, ("state",)), "{{state}}"),
-            unit="short",
             stacked=True,
-            whole=True,
+            unit=charts.WHOLE,
         ),
         charts.lines(
             "Least time left on a lease",
@@ -205,18 +204,21 @@ def _safety(view: View) -> p.Row:
             "Each is the fence at work; many mean that workers are declared lost too early.",
             p.Query(view.count(c.WRITES_REFUSED, (), RANGE), "writes"),
             steps=charts.above(1),
+            unit=charts.WHOLE,
         ),
         charts.stat(
             "Abandoned takeovers",
             "In the time shown: the successor was lost too, before it could start a node.",
             p.Query(abandoned, "takeovers"),
             steps=charts.above(1),
+            unit=charts.WHOLE,
         ),
         charts.stat(
             "Repeated steps",
             "In the time shown: super-steps whose nodes began again because a takeover interrupted "
             "them. Their effects are recorded once by `baton.once`.",
             p.Query(view.count(c.STEPS_REPLAYED, (), RANGE), "steps"),
+            unit=charts.WHOLE,
         ),
         charts.stat(
             "TTL",

@@ -105,8 +105,7 @@ def _each(view: View) -> p.Row:
             "Tasks that it holds, of those that it can run at once.",
             p.Query(view.amount(c.WORKER_LEASES, ("worker",)), "leases"),
             p.Query(view.amount(c.WORKER_SLOTS, ("worker",)), "slots", limit=True),
-            unit="short",
-            whole=True,
+            unit=charts.WHOLE,
         ),
         charts.lines(
             "Time left on its leases",

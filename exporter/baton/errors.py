@@ -8,7 +8,7 @@
     │   └── ConnectionCut           a server does not answer; CommitUnknown: nor say what it did
     ├── LeaseHeld                   another live session holds the task
     ├── PortInUse
-    ├── BadScenario, EngineRefuses
+    ├── BadScenario, EngineRefuses, BadPolicy
     ├── EngineFailed                exit 3: an error of Baton's own
     └── ContentMissing
     LeaseLost (GraphBubbleUp)       raised inside a graph; LangGraph neither retries nor records it
@@ -99,6 +99,10 @@ class ConnectionCut(StoreError):
     """store {url} does not answer: {detail}"""
 
 
+class ServerFull(ConnectionCut):
+    """store {url} has no connection left ({detail}); start fewer workers, or raise its limit"""
+
+
 class CommitUnknown(ConnectionCut):
     """store {url} does not answer ({detail}), so whether the last transaction took effect is open"""
 
@@ -123,6 +127,10 @@ class ContentMissing(BatonError):
 
 
 class BadScenario(BatonError):
+    """{where}: {what}; {mend}"""
+
+
+class BadPolicy(BatonError):
     """{where}: {what}; {mend}"""
 
 

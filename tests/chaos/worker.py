@@ -25,8 +25,9 @@ from langgraph.graph import StateGraph
 from tests.chaos import graphs
 
 import baton
+from baton.cli import main
 from baton.errors import BadInput, LeaseLost
-from baton.fleet import points
+from baton.fleet import points, sqlite_write
 from baton.fleet.points import Point
 
 _log = logging.getLogger("chaos")
@@ -209,7 +210,37 @@ def _lease_in_child(fleet: baton.Fleet, task_id: str) -> int:
         return 0
 
 
-ROLES = {"worker": run_worker, "lease": run_lease, "prefork": run_prefork}
+def run_command(spec: Spec, trial: Trial) -> int:
+    """A command of Baton; ``unfenced`` has every write let in, as no option of Baton could."""
+    if spec.settings.get("unfenced"):
+        let_everything_in(spec, trial)
+    return main(spec.settings["words"])
+
+
+def let_everything_in(spec: Spec, trial: Trial) -> None:
+    """Take the fence away in this process, and have it stop before a write once told to."""
+
+    def head(self: sqlite_write.SqliteWrite, key: Any) -> Any:
+        return self.head(f"task:{key.task_id}")
+
+    def listener(point: Point, about: str) -> None:
+        trial(point, about)
+        told = spec.file("stand")
+        if point is Point.CKPT_BEFORE and told.exists():
+            told.unlink()
+            trial.stop(inside=False)
+
+    sqlite_write.SqliteWrite.fence = head  # type: ignore[method-assign]
+    sqlite_write.SqliteWrite.fence_only = lambda self, key: None  # type: ignore[method-assign] # noqa: ARG005
+    points.listener = listener
+
+
+ROLES = {
+    "worker": run_worker,
+    "lease": run_lease,
+    "prefork": run_prefork,
+    "command": run_command,
+}
 
 
 def run(spec: Spec) -> int:

@@ -24,14 +24,17 @@ def old_store(
 ) -> Iterator[str]:
     """A store as the first version made it, with a task that is held and one that waits."""
     if kind == "sqlite":
-        yield _made_by_the_first_version(f"sqlite:///{tmp_path / 'fleet.db'}", monkeypatch)
+        yield made_by_the_first_version(f"sqlite:///{tmp_path / 'fleet.db'}", monkeypatch)
         return
     server: PostgresServer = request.getfixturevalue("postgres")
     with server.empty_database() as url:
-        yield _made_by_the_first_version(url, monkeypatch)
+        yield made_by_the_first_version(url, monkeypatch)
 
 
-def _made_by_the_first_version(url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def made_by_the_first_version(
+    url: str, monkeypatch: pytest.MonkeyPatch, *, ttl_seconds: float = 15.0
+) -> str:
+    """Make a store as version 1 did."""
     with monkeypatch.context() as then:
         for module in (sqlite_files, postgres_store):
             then.setattr(module, "SCHEMA", 1)
@@ -46,7 +49,7 @@ def _made_by_the_first_version(url: str, monkeypatch: pytest.MonkeyPatch) -> str
         store = open_store(url)
         house = House(store, store.clock, new_id)
         house.submit("held")
-        member = house.session()
+        member = house.session(ttl_seconds=ttl_seconds)
         member.put(member.claim())
         house.submit("waits")
         store.close()

@@ -160,7 +160,7 @@ def test_a_watcher_that_was_cut_off_buries_nobody_it_has_not_seen_since(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
                 " ORDER BY pid <> %s",
-                (before.connection.info.backend_pid,),
+                (watcher.evidence._anchor.connection.info.backend_pid,),  # noqa: SLF001
             )
         wait_until(
             lambda: watcher.evidence.elected and watcher.evidence._lookout is not before,  # noqa: SLF001

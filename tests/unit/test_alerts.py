@@ -26,6 +26,7 @@ from baton.observe.rules import Alert, Recording, Severity, duration
 from baton.observe.rules_yaml import rule_files
 from baton.observe.settings import Board, Settings
 from baton.observe.terms import EXTERNAL_GRAPH, TAKEOVER_BOUND
+from baton.prove.gate.parse import parse
 
 ROOT = Path(__file__).parents[2]
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
@@ -237,7 +238,15 @@ def _collect(node: object, found: list[str]) -> None:
             _collect(value, found)
 
 
-QUERIES = sorted({*rule_queries(), *runbook_queries(), *board_queries()})
+def gate_queries() -> Iterator[str]:
+    """Everything that the release gate asks, but for the range that it puts behind samples."""
+    path = ROOT / "gates" / "release.yaml"
+    for criterion in parse(path.name, path.read_text()).criteria:
+        enough = criterion.enough.query if criterion.enough else ""
+        yield from filter(None, (criterion.query, criterion.samples, enough))
+
+
+QUERIES = sorted({*rule_queries(), *runbook_queries(), *board_queries(), *gate_queries()})
 
 
 def offences(selector: Selector) -> Iterator[str]:
@@ -269,6 +278,7 @@ def test_there_are_queries_of_every_kind() -> None:
     assert len(list(rule_queries())) > 60
     assert len(runbook_queries()) > 60
     assert len(list(board_queries())) > 50
+    assert len(list(gate_queries())) > 40
 
 
 @pytest.mark.parametrize("query", QUERIES)

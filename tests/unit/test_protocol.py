@@ -351,3 +351,29 @@ def test_settings_that_cannot_work_are_refused(settings: dict[str, object], word
     values = {"worker_id": "w", "graphs": ("g",), "interval_seconds": INTERVAL, **settings}
     with pytest.raises(BadInput, match=words):
         m.WorkerConfig(ttl_seconds=TTL, **values)  # type: ignore[arg-type]
+
+
+def test_a_session_in_doubt_claims_nothing() -> None:
+    """What it won it would give back, as a takeover that brought nothing."""
+    worker = opened(concurrency=1)
+    worker.on(m.ClaimDone(Claims(won=(claim("t-1"),)), 0), 0.1)
+    commands = worker.on(m.RunEnded(claim("t-1").key, store_trouble=True), 1.0)
+    assert m.TryClaim not in kinds(commands)
+    assert kinds(worker.on(m.Tick("claim"), 1.2)) == []
+    assert m.StopSession in kinds(renew(worker, INTERVAL))
+    worker.on(m.SessionStopped(), 5.1)
+    commands = worker.on(m.SessionOpened("s-2", beat(5.2), 5.2), 5.2)
+    assert m.TryClaim("s-2", 1, 0) in commands
+
+
+def test_who_cannot_renew_claims_again_once_it_can() -> None:
+    """A heartbeat that failed keeps it from claiming until one is answered, and no longer."""
+    worker = opened(concurrency=1)
+    worker.on(m.ClaimDone(Claims(), 0), 0.1)
+    assert m.SendBeat("s-1") in worker.on(m.Tick("beat"), INTERVAL)
+    worker.on(m.CallFailed("beat", "locked"), INTERVAL)
+    assert kinds(worker.on(m.Tick("claim"), 5.2)) == []
+    assert m.TryClaim("s-1", 1, 0) in renew(worker, 6.0)
+    worker.on(m.ClaimDone(Claims(), 0), 6.1)
+    # Nothing failed since, so its own timer is what lets it claim.
+    assert m.TryClaim not in kinds(renew(worker, 11.0))

@@ -14,13 +14,39 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from baton.cli import demo, exporter, ledger, render, scenario, store, submit, tasks, worker
+from baton.cli import (
+    demo,
+    exporter,
+    gate,
+    ledger,
+    render,
+    report,
+    scenario,
+    soak,
+    store,
+    submit,
+    tasks,
+    worker,
+)
 from baton.cli.parser import Parser
 from baton.errors import EXIT_ERROR, BatonError
 from baton.fleet.fleet import package_version
 
 #: In the order of their names, which is the order of the help.
-VERBS = (demo, exporter, ledger, render, scenario, store, submit, tasks, worker)
+VERBS = (
+    demo,
+    exporter,
+    gate,
+    ledger,
+    render,
+    report,
+    scenario,
+    soak,
+    store,
+    submit,
+    tasks,
+    worker,
+)
 
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141

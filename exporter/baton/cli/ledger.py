@@ -152,7 +152,7 @@ def run_verify(args: Namespace) -> int:
     if args.continuity and wanted:
         option = min(wanted).removesuffix("_id")
         raise BadInput(detail=f"--continuity is of the whole ledger; leave out --{option}")
-    sealed = None if args.seal is None else _read_seal(Path(args.seal))
+    sealed = None if args.seal is None else read_seal(Path(args.seal))
     seal = None if sealed is None else sealed["chains"]
     if args.ledger is not None:
         return _verify_file(args, seal)
@@ -190,7 +190,7 @@ def _verify_events(
 def _verify_store(args: Namespace, store: Store, seal: Seal | None) -> int | None:
     """Judge the ledger of a store; None if it was pruned meanwhile."""
     pruned = store.pruned()
-    events = counted(_archived_and_kept(args.archive, store), "events")
+    events = counted(archived_and_kept(args.archive, store), "events")
     if args.continuity:
         if pruned.chains and args.archive is None:
             detail = (
@@ -219,7 +219,7 @@ def _nothing_told(chain: str) -> None:
     del chain
 
 
-def _archived_and_kept(archive: Path | None, store: Store) -> Iterator[Event]:
+def archived_and_kept(archive: Path | None, store: Store) -> Iterator[Event]:
     """What was archived, then what the store has; the heads that are in both come once."""
     known: dict[str, dict[int, str]] = {}
     if archive is not None:
@@ -335,7 +335,12 @@ def _check_new(path: Path) -> None:
         raise BadInput(detail=f"cannot write --seal {path}: no writable folder {path.parent}")
 
 
-def _read_seal(path: Path) -> dict[str, Any]:
+def read_seal(path: Path) -> dict[str, Any]:
+    """A seal that `baton ledger export --seal` wrote.
+
+    Raises:
+        BadInput: it cannot be read, or is none.
+    """
     try:
         read: Any = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

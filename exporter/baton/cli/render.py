@@ -46,12 +46,14 @@ def run(args: Namespace) -> int:
     from baton.cli.reference import render_cli_doc
     from baton.observe import render
     from baton.observe.settings import Settings
+    from baton.prove.gate.doc import render_gate_doc
     from baton.prove.scenarios.doc import render_scenarios_doc
 
     settings = Settings() if args.config is None else Settings.load(args.config)
     files = {
         **render.rendered(settings),
         "docs/cli.md": render_cli_doc(),
+        "docs/gate.md": render_gate_doc(),
         "docs/scenarios.md": render_scenarios_doc(),
     }
     if args.check:

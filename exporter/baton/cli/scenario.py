@@ -88,8 +88,21 @@ def _add_performing(parser: Parser) -> None:
         "--engine",
         choices=("sim", "proc"),
         default="sim",
-        help="what performs them: sim, in virtual time; proc, with real processes, is not in this"
-        " version yet and is refused (default: sim)",
+        help="what performs them: sim, in virtual time; proc, with real processes, signals and"
+        " stores, some ten seconds each (default: sim)",
+    )
+    parser.add_argument(
+        "--store",
+        metavar="sqlite|postgresql|URL",
+        default="sqlite",
+        help="for --engine proc: sqlite, postgresql for a server of its own, or the URL of one"
+        " whose user may make databases, as each scenario has a new one (default: sqlite)",
+    )
+    parser.add_argument(
+        "--parity",
+        action="store_true",
+        help="perform each in virtual time as well: both have to come to the same lease words and"
+        " outcomes of assertions, or the scenario fails; for --engine proc",
     )
     parser.add_argument(
         "--out",
@@ -109,10 +122,10 @@ def _add_performing(parser: Parser) -> None:
 
 def run_list(args: Namespace) -> int:
     """Name the scenarios."""
+    from baton.prove.scenarios.engines import ENGINES
     from baton.prove.scenarios.library import chosen
-    from baton.prove.sim.engine import SimEngine
 
-    engine, found = SimEngine(), chosen((), args.tag)
+    engines, found = [made() for made in ENGINES.values()], chosen((), args.tag)
     if args.json:
         print_json(
             [
@@ -122,16 +135,20 @@ def run_list(args: Namespace) -> int:
                     "hypothesis": one.hypothesis,
                     "tags": one.tags,
                     "assertions": one.expect.assertions,
-                    "refused_by_sim": engine.supports(one),
+                    **{f"refused_by_{engine.name}": engine.supports(one) for engine in engines},
                 }
                 for one in found
             ]
         )
         return 0
     rows = [
-        (one.id, one.title, ", ".join(one.tags), engine.supports(one) or "yes") for one in found
+        (
+            *(one.id, one.title, ", ".join(one.tags)),
+            *(engine.supports(one) or "yes" for engine in engines),
+        )
+        for one in found
     ]
-    print_table(("ID", "TITLE", "TAGS", "SIM"), rows)
+    print_table(("ID", "TITLE", "TAGS", *(engine.name.upper() for engine in engines)), rows)
     return 0
 
 
@@ -160,21 +177,22 @@ def run_run(args: Namespace) -> int:
 
 
 def _perform(args: Namespace, scenarios: Sequence[Scenario]) -> int:
+    from baton.prove.scenarios.engines import ENGINES, opened
     from baton.prove.scenarios.judging import EXIT_CODES, Judgement, worst
     from baton.prove.scenarios.running import perform_all, summary
-    from baton.prove.sim.engine import SimEngine
 
-    if args.engine != SimEngine.name:
-        raise BadInput(detail="the proc engine is not in this version yet; use --engine sim")
-    engine = SimEngine()
-    done = perform_all(
-        scenarios,
-        engine,
-        seed=args.seed,
-        out=args.out,
-        told=_progress(len(scenarios)),
-        keep=_keep_shrunk,
-    )
+    if args.parity and args.engine == "sim":
+        raise BadInput(detail="--parity holds --engine proc against sim; add --engine proc")
+    with opened(args.engine, args.store) as engine:
+        done = perform_all(
+            scenarios,
+            engine,
+            seed=args.seed,
+            out=args.out,
+            against=ENGINES["sim"]() if args.parity else None,
+            told=_progress(len(scenarios)),
+            keep=_keep_shrunk,
+        )
     total = worst(one.result.judgement for one in done)
     if args.json:
         print_json({"engine": engine.name, "judgement": total.value, "scenarios": summary(done)})
@@ -225,10 +243,15 @@ def _keep_shrunk(done: Done, engine: Engine, folder: Path) -> None:
 def _command(args: Namespace, done: Done) -> str:
     """What performs it again, to paste."""
     scenario = done.scenario
+    engine = args.engine
+    chosen = "" if engine == "sim" else f" --engine {engine}"
+    # A URL may have a password in it, which is nobody's to print.
+    kind = args.store if args.store == "postgresql" else "URL"
+    chosen += "" if args.store == "sqlite" else f" --store {kind}"
     if not scenario.origin:
         kept = args.out / scenario.id
         name = "shrunk.yaml" if (kept / "shrunk.yaml").exists() else "scenario.yaml"
-        return f"baton scenario replay {kept / name}"
+        return f"baton scenario replay {kept / name}{chosen}"
     if args.action == "replay":
-        return f"baton scenario replay {args.file} --seed {done.seed}"
-    return f"baton scenario run {scenario.id} --seed {done.seed}"
+        return f"baton scenario replay {args.file} --seed {done.seed}{chosen}"
+    return f"baton scenario run {scenario.id} --seed {done.seed}{chosen}"

@@ -6,6 +6,7 @@ import json
 import math
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -30,6 +31,17 @@ def duration(text: str) -> float:
     if text[-1:] not in units or not (number >= 0 and math.isfinite(number)):
         raise ArgumentTypeError(f"{text!r} is not a duration, such as 30d, 12h, 90m or 45s")
     return number * units[text[-1]]
+
+
+def moment(text: str) -> float:
+    """A time of day, in seconds since the Unix epoch: as a number, or as ISO 8601 with a zone."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = _iso(text)
+    if not (math.isfinite(found) and 0 < found < datetime.max.replace(tzinfo=UTC).timestamp()):
+        raise ArgumentTypeError(f"{text!r} is no time, such as 2026-01-31T12:00:00Z")
+    return found
 
 
 def count(text: str) -> int:
@@ -125,6 +137,16 @@ def _read(origin: str, path: Path) -> str:
 
 def _no_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not a JSON number")
+
+
+def _iso(text: str) -> float:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return math.nan
+    if found.tzinfo is None:
+        raise ArgumentTypeError(f"{text!r} has no time zone; add Z")
+    return found.timestamp()
 
 
 def _number(text: str) -> float:

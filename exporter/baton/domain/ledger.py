@@ -15,6 +15,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from json.encoder import encode_basestring_ascii as _quoted
 from operator import attrgetter
 from typing import Any
@@ -44,7 +45,7 @@ FIELDS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Event:
     """One line of the ledger.
 
@@ -78,9 +79,11 @@ class Event:
     seq: int = 0
     schema_version: str = SCHEMA_VERSION
 
-    @property
+    @cached_property
     def data(self) -> dict[str, Any]:
         """The payload as a mapping; empty where it is none, so that a reader can go on.
+
+        Decoded once, however many readers ask; nobody changes it.
 
         ``baton.domain.checks`` names an event whose payload cannot be read.
         """

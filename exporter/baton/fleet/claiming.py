@@ -22,11 +22,14 @@ from baton.fleet.write import Ends, Found, Write
 #: next is still to be claimed.
 CLAIM_BATCH = 256
 
+#: So many sessions are remembered as met; then it begins anew.
+_MET_MAX = 10_000
+
 
 class Claiming(Operating):
     """How a session comes by tasks, its own loss and that of others included."""
 
-    #: The sessions that held tasks at the last look, and that the sessions file knew.
+    #: Sessions that have held tasks, and that the sessions file knew.
     _met: set[str]
 
     def claim(self, request: ClaimRequest) -> Claims:
@@ -38,7 +41,8 @@ class Claiming(Operating):
         holders = {row["session_id"] for row in self.data.rows("holders")}
         for session_id in sorted(holders - self._met):
             self._known(session_id)
-        self._met = holders
+        # Whoever was met once stays: most of them hold nothing for a moment between two tasks.
+        self._met = holders if len(self._met) > _MET_MAX else self._met | holders
         ended = {session.spec.session_id: session for session in self.sessions.unsettled()}
         candidates = self._candidates(request, ended)
         if not candidates:

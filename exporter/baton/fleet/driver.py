@@ -124,6 +124,7 @@ class Driver:
         self._leases: dict[LeaseKey, Lease] = {}
         self._leases_lock = threading.Lock()
         self._opened = threading.Event()
+        self._complaints: dict[str, str] = {}
         self._done = False
         self.fatal: BatonError | None = None
         #: Once ``run`` has returned: whether a run or a call to the store has not.
@@ -247,10 +248,18 @@ class Driver:
         except LeaseLost:
             event = m.SessionOver()
         except (BatonError, OSError) as error:
-            _log.warning("store did not answer: %s", error, extra={"call": what})
+            self._complain(what, str(error))
             event = m.CallFailed(what, str(error))
+        else:
+            self._complaints.pop(what, None)
         if event is not None:
             self.tell(event)
+
+    def _complain(self, what: str, words: str) -> None:
+        # Once, and not with every try for as long as it lasts.
+        if self._complaints.get(what) != words:
+            _log.warning("store did not answer: %s", words, extra={"call": what})
+        self._complaints[what] = words
 
     # Calls, on a lane
 
@@ -306,6 +315,7 @@ class Driver:
         return m.PeersSeen(now_us, tuple(sessions))
 
     def _bury(self, command: m.Bury) -> m.Event:
+        reach(Point.BURY_BEFORE, command.loss.by or "")
         if self._store.bury(command.loss):
             loss = command.loss
             about = {"peer_session_id": loss.session_id, "evidence": loss.evidence.value}

@@ -44,6 +44,8 @@ class Point(StrEnum):
     DONE_AFTER = "done.after"
     #: A lease, or a session with all its leases, is about to be given back.
     RELEASE_BEFORE = "release.before"
+    #: A peer was seen to be silent or gone, and its loss is about to be declared.
+    BURY_BEFORE = "bury.before"
     #: A heartbeat is about to be sent.
     HB_BEFORE = "hb.before"
     #: The store has renewed the session, and the worker does not know it.
@@ -62,7 +64,8 @@ def reach(point: Point, about: str) -> None:
 
     Args:
         point: which one.
-        about: the task, or the session for heartbeats, claims and the end of a session.
+        about: the task, or the session for heartbeats, claims and the end of a session;
+            for a loss, the session that declares it.
     """
     if listener is not None:
         listener(point, about)

@@ -11,18 +11,24 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
-from baton.errors import BadInput, ConnectionCut, StoreBusy, StoreCorrupt, StoreError
-
-T = TypeVar("T")
+from baton.errors import (
+    BadInput,
+    ConnectionCut,
+    ServerFull,
+    StoreBusy,
+    StoreCorrupt,
+    StoreError,
+)
 
 #: The SQLSTATE by which the store's own functions refuse a superseded lease.
 _REFUSED = "BT001"
@@ -33,17 +39,21 @@ _BUSY = ("55P03", "57014", "40P01", "40001")
 #: The server ended the connection because its transaction stood still or took too long.
 _ENDED = ("25P03", "25P04")
 
-#: Between two tries to reach a server that is away, in seconds.
-_RETRY_EVERY_SECONDS = 0.05
-
 #: How often overdue calls are looked for, in seconds.
 _WATCH_EVERY_SECONDS = 0.1
 
-#: Connections that a pool lends at a time; who comes later waits for one.
-_MOST = 8
+#: How the server says that it takes no more connections; libpq hands on no SQLSTATE for it.
+_FULL = ("too many clients", "too many connections", "connection slots are reserved")
 
-#: Idle connections that it keeps.
-_KEEP = 4
+
+#: How many connections a process has in normal operation, unless its URL says otherwise.
+CONNECTIONS = 2
+
+#: What it may have at most, while somebody waits behind a long statement.
+MOST = 8
+
+#: The option of a store's URL that says so; everything else in it is libpq's.
+_OPTION = "connections"
 
 
 class FenceRefused(Exception):
@@ -121,16 +131,34 @@ def shown(url: str) -> str:
     return url.replace(f":{password}@", ":***@") if password else url
 
 
-def dsn_of(url: str, timeouts: Timeouts, *, more_options: str = "") -> str:
+def pool_options(url: str) -> tuple[str, int]:
+    """A store's URL as libpq takes it, and how many connections it asks for.
+
+    Raises:
+        BadInput: it asks for what cannot be.
+    """
+    parts = urlsplit(url)
+    found = [pair.partition("=") for pair in parts.query.split("&") if pair]
+    asked = [value for name, _, value in found if name == _OPTION]
+    if not asked:
+        return url, CONNECTIONS
+    if len(asked) > 1 or not asked[0].isdecimal() or not CONNECTIONS <= int(asked[0]) <= MOST:
+        value = "&".join(asked)
+        detail = f"{_OPTION}={value} in the store's URL is no number from {CONNECTIONS} to {MOST}"
+        raise BadInput(detail=detail)
+    rest = "&".join("".join(pair) for pair in found if pair[0] != _OPTION)
+    return urlunsplit(parts._replace(query=rest)), int(asked[0])
+
+
+def dsn_of(url: str, timeouts: Timeouts) -> str:
     """A store's URL with the bounds of its connections.
 
     Args:
         url: ``postgresql://…``; what it sets itself stands.
         timeouts: the bounds.
-        more_options: further settings of the server's.
     """
     given = conninfo_to_dict(url)
-    options = f"{timeouts.options} {more_options} {given.pop('options', None) or ''}"
+    options = f"{timeouts.options} {given.pop('options', None) or ''}"
     defaults: dict[str, Any] = {
         "connect_timeout": max(2, round(timeouts.call)),
         "tcp_user_timeout": round(timeouts.call * 1000),
@@ -166,10 +194,16 @@ def plain_errors(url: str) -> Iterator[None]:
         raise plain_error(url, error) from error
 
 
-class _Deadlines:
+class Deadlines:
     """Ends calls that nobody answers, by closing their connection under them."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_and_then: Callable[[], None]) -> None:
+        """Prepare; the thread starts with the first call.
+
+        Args:
+            now_and_then: what else that thread does, several times a second.
+        """
+        self._now_and_then = now_and_then
         self._lock = threading.Lock()
         self._due: dict[psycopg.Connection[Row], float] = {}
         self._thread: threading.Thread | None = None
@@ -177,6 +211,7 @@ class _Deadlines:
 
     @contextmanager
     def within(self, connection: psycopg.Connection[Row], seconds: float) -> Iterator[None]:
+        """Give up a connection on which a block takes longer than this."""
         # Nobody is woken: this is on the way of every super-step, and the thread looks by itself.
         self._due[connection] = time.monotonic() + seconds
         if self._thread is None:
@@ -195,10 +230,11 @@ class _Deadlines:
                 self._thread.start()
 
     def close(self) -> None:
+        """End the thread."""
         self._closed.set()
         with self._lock:
             thread = self._thread
-        if thread is not None:
+        if thread is not None and thread is not threading.current_thread():
             thread.join()
 
     def _run(self) -> None:
@@ -207,43 +243,58 @@ class _Deadlines:
             for connection, due in tuple(self._due.items()):
                 if due < now and self._due.pop(connection, None) is not None:
                     _shut(connection)
+            self._now_and_then()
 
 
 class Listener:
-    """A connection that does nothing but stay, and hear what is notified."""
+    """An ear for what is notified on a connection that others use as well."""
 
-    def __init__(self, connection: psycopg.Connection[Row], url: str, channel: str) -> None:
+    def __init__(self, connection: Any, url: str, channel: str, stir: Callable[[], None]) -> None:
         """Listen.
 
         Args:
-            connection: of the caller's own.
+            connection: what it is heard on.
             url: for error messages.
             channel: what to listen to.
+            stir: ends a ``wait``; called when somebody else's statement brought a notification.
         """
-        self.connection = connection
+        self._connection: psycopg.Connection[Row] = connection
         self._url = url
-        with plain_errors(url):
-            connection.execute(f'LISTEN "{channel}"')
+        self._stir = stir
+        self._told = False
+        connection.add_notify_handler(self._tell)
+        connection.execute(f'LISTEN "{channel}"')
+
+    def _tell(self, _: object) -> None:
+        self._told = True
+        self._stir()
 
     def wait(self, wake: socket.socket, seconds: float) -> bool:
-        """Wait for a notification or for ``wake``; returns whether there was a notification.
+        """Wait for news or for ``wake``; returns whether there is something to be taken.
 
         Raises:
             ConnectionCut: the connection has ended.
         """
-        ours, theirs = wake.fileno(), self.connection.fileno()
+        with plain_errors(self._url):
+            ours, theirs = wake.fileno(), self._connection.fileno()
         ready, _, _ = select.select([ours, theirs], [], [], seconds)
         if ours in ready:
             wake.recv(4096)
-        if theirs not in ready:
-            return False
+        return self._told or theirs in ready
+
+    def take(self) -> bool:
+        """Whether anything was notified; only for whoever has the connection to himself.
+
+        Raises:
+            ConnectionCut: the connection has ended.
+        """
         with plain_errors(self._url):
-            pgconn = self.connection.pgconn
+            pgconn = self._connection.pgconn
             pgconn.consume_input()
-            heard = False
             while pgconn.notifies():
-                heard = True
-        return heard
+                self._told = True
+        told, self._told = self._told, False
+        return told
 
 
 def _shut(connection: psycopg.Connection[Row]) -> None:
@@ -255,165 +306,27 @@ def _shut(connection: psycopg.Connection[Row]) -> None:
             duplicate.close()
 
 
-class Pool:
-    """A few connections of one kind, made when they are needed, in autocommit."""
+def connect(dsn: str, url: str) -> psycopg.Connection[Row]:
+    """A connection in autocommit, whose rows are ``Row``.
 
-    def __init__(self, dsn: str, url: str, timeouts: Timeouts) -> None:
-        """Prepare; nothing is opened yet.
+    Args:
+        dsn: from ``dsn_of``.
+        url: for error messages.
 
-        Args:
-            dsn: from ``dsn_of``.
-            url: for error messages.
-            timeouts: the bounds.
-        """
-        self.url = url
-        self._dsn = dsn
-        self._timeouts = timeouts
-        self._lock = threading.Lock()
-        self._idle: list[psycopg.Connection[Row]] = []
-        self._places = threading.Semaphore(_MOST)
-        self._placed = threading.local()
-        self._closed = False
-        self._deadlines = _Deadlines()
-        #: Asked of each new connection before it is used.
-        self.check: Callable[[psycopg.Connection[Row]], None] = lambda connection: None  # noqa: ARG005
+    Raises:
+        ServerFull, ConnectionCut: as their messages say.
+    """
+    try:
+        return psycopg.Connection.connect(
+            dsn, autocommit=True, prepare_threshold=0, row_factory=_rows
+        )
+    except psycopg.OperationalError as error:
+        text = str(error)
+        if any(words in text for words in _FULL):
+            raise ServerFull(url=url, detail=text.strip().rpartition("FATAL:  ")[2]) from error
+        raise plain_error(url, error) from error
 
-    @property
-    def call_seconds(self) -> float:
-        """After how long this side gives up a connection on which nobody answers."""
-        return self._timeouts.call
 
-    @contextmanager
-    def connection(self) -> Iterator[psycopg.Connection[Row]]:
-        """A connection for one caller, for as long as a call may take.
-
-        Raises:
-            ConnectionCut: there is none to be had, or it broke; idle ones are given up with it.
-            StoreBusy, StoreError: as they say.
-        """
-        with self._lent() as connection:
-            yield connection
-
-    def retry(self, call: Callable[[Any, bool], T]) -> T:
-        """Make a call that may be made twice, again if the connection breaks under it.
-
-        Args:
-            call: told whether it was made before, so that it may have taken effect.
-
-        Raises:
-            ConnectionCut: the server stays away for longer than a call may take.
-        """
-
-        def attempt(again: bool) -> T:  # noqa: FBT001 - as above
-            with self.connection() as connection:
-                return call(connection, again)
-
-        return self._until_answered(attempt)
-
-    @contextmanager
-    def begun(
-        self, begin: Callable[[psycopg.Connection[Row]], T]
-    ) -> Iterator[tuple[psycopg.Connection[Row], T]]:
-        """A connection on which something has begun, tried anew until it could begin.
-
-        Args:
-            begin: what leaves no trace if its connection breaks, such as BEGIN.
-        """
-
-        def attempt(_: bool) -> tuple[ExitStack, psycopg.Connection[Row], T]:  # noqa: FBT001
-            with ExitStack() as stack:
-                connection = stack.enter_context(self._lent())
-                began = begin(connection)
-                return stack.pop_all(), connection, began
-
-        stack, connection, began = self._until_answered(attempt)
-        with stack:
-            yield connection, began
-
-    def _until_answered(self, attempt: Callable[[bool], T]) -> T:
-        give_up_at = time.monotonic() + 2 * self._timeouts.call
-        again = False
-        while True:
-            try:
-                return attempt(again)
-            except ConnectionCut:
-                again = True
-                if time.monotonic() >= give_up_at or self._closed:
-                    raise
-                threading.Event().wait(_RETRY_EVERY_SECONDS)
-
-    @contextmanager
-    def _lent(self) -> Iterator[psycopg.Connection[Row]]:
-        with self._place():
-            connection = self._take()
-            try:
-                with plain_errors(self.url), self._deadlines.within(connection, self.call_seconds):
-                    yield connection
-            except ConnectionCut:
-                connection.close()
-                raise
-            finally:
-                self._give_back(connection)
-
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        # A thread that has a connection may need a second one: it must not wait for itself.
-        if getattr(self._placed, "taken", False):
-            yield
-            return
-        if not self._places.acquire(timeout=self.call_seconds):
-            raise StoreBusy(holder=f"{_MOST} other calls of this process")
-        self._placed.taken = True
-        try:
-            yield
-        finally:
-            self._placed.taken = False
-            self._places.release()
-
-    def _take(self) -> psycopg.Connection[Row]:
-        with self._lock:
-            if self._idle:
-                return self._idle.pop()
-        return self.connect()
-
-    def connect(self) -> psycopg.Connection[Row]:
-        """A connection of the caller's own."""
-        if self._closed:
-            raise StoreError(url=self.url, detail="the store is closed")
-        with plain_errors(self.url):
-            connection = psycopg.Connection.connect(
-                self._dsn, autocommit=True, prepare_threshold=0, row_factory=_rows
-            )
-        try:
-            with plain_errors(self.url):
-                self.check(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _give_back(self, connection: psycopg.Connection[Row]) -> None:
-        dead: list[psycopg.Connection[Row]] = []
-        with self._lock:
-            if connection.closed:
-                # Whatever ended this one has most likely ended the others too.
-                dead, self._idle = self._idle, []
-            elif (
-                self._closed
-                or len(self._idle) >= _KEEP
-                or connection.info.transaction_status is not TransactionStatus.IDLE
-            ):
-                dead = [connection]
-            else:
-                self._idle.append(connection)
-        for one in dead:
-            one.close()
-
-    def close(self) -> None:
-        """Close what is idle, and the rest as it is given back."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
-        self._deadlines.close()
+def is_idle(connection: psycopg.Connection[Row]) -> bool:
+    """Whether no transaction is open on a connection."""
+    return connection.info.transaction_status is TransactionStatus.IDLE

@@ -29,7 +29,8 @@ from baton.errors import (
 from baton.fleet.clock import StoreClock
 from baton.fleet.model import Checkpoint, LeaseKey, ParkedWrite
 from baton.fleet.points import Point, reach
-from baton.fleet.postgres_connect import FenceRefused, Pool, plain_errors
+from baton.fleet.postgres_connect import FenceRefused, plain_errors
+from baton.fleet.postgres_pool import Pool
 from baton.fleet.postgres_write import SQL, PostgresWrite
 from baton.fleet.sqlite_data import LINGER_SECONDS
 
@@ -328,7 +329,7 @@ class DataTables:
                 write.run(name, (key.task_id,))
 
     def close(self) -> None:
-        """Make what is parked durable and close; closed even if that fails."""
+        """Make what is parked durable, and park no more; the sessions close the connections."""
         try:
             self.flush()
         finally:
@@ -336,7 +337,6 @@ class DataTables:
             self._wake.set()
             if self._flusher is not None:
                 self._flusher.join()
-            self._pool.close()
 
 
 def _arrays(rows: Iterable[Sequence[Any]]) -> tuple[list[list[str]], list[bytes | None]]:

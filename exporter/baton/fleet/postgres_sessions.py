@@ -1,8 +1,8 @@
 """The sessions of a PostgreSQL store: registration, heartbeats, loss.
 
-Each call is one statement on a connection that no data write ever uses, and none of them waits
-for the disk: a crash of the server takes at most the last moments of it, and then nobody may
-bury anybody before heartbeats have been seen again.
+Each call is one statement that waits for no data write, and where the process has a session none of
+them waits for the disk: a crash of the server takes at most the last moments of it, and then
+nobody may bury anybody before heartbeats have been seen again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from baton.domain.words import Evidence, SessionState
 from baton.fleet.model import Beat, Loss, Session, SessionSpec
-from baton.fleet.postgres_connect import Pool
+from baton.fleet.postgres_pool import Pool
 from baton.fleet.postgres_write import PostgresWrite
 from baton.fleet.rows import session_of
 from baton.fleet.sql import queries
@@ -22,23 +22,23 @@ _SQL = queries("postgres_sessions.sql")
 
 
 class SessionTable:
-    """The sessions, on connections of their own."""
+    """The sessions, over the anchor of this process's own session where it has one."""
 
     def __init__(self, pool: Pool) -> None:
         """Work through a pool.
 
         Args:
-            pool: apart from that of the data, with shorter bounds.
+            pool: that of the data too.
         """
         self._pool = pool
 
     def _all(self, name: str, parameters: Any = ()) -> list[Any]:
-        return self._pool.retry(
+        return self._pool.moment(
             lambda connection, _: connection.execute(_SQL[name], parameters).fetchall()
         )
 
     def _changed(self, name: str, parameters: Any) -> bool:
-        return self._pool.retry(
+        return self._pool.moment(
             lambda connection, _: bool(connection.execute(_SQL[name], parameters).rowcount > 0)
         )
 
@@ -50,7 +50,7 @@ class SessionTable:
             row = connection.execute(_SQL["session"], (session_id,)).fetchone()
             return again and row is not None and row["state"] == state
 
-        return self._pool.retry(call)
+        return self._pool.moment(call)
 
     def start(self, spec: SessionSpec, at: int | None = None) -> None:
         """Register a session.
@@ -169,5 +169,5 @@ class SessionTable:
         self._changed("reset_positions", (position,))
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, those of the data with them: nothing comes after this."""
         self._pool.close()

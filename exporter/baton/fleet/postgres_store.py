@@ -15,6 +15,7 @@ from baton.domain.words import EventType, TakeoverOutcome, TakeoverReason
 from baton.errors import (
     CommitUnknown,
     ConnectionCut,
+    ServerFull,
     StoreBusy,
     StoreError,
     StoreNewer,
@@ -24,8 +25,9 @@ from baton.fleet import clock
 from baton.fleet.clock import StoreClock
 from baton.fleet.evidence import OnGone
 from baton.fleet.model import Claim, ClaimRequest, Claims, LeaseKey, Typed
-from baton.fleet.postgres_connect import Pool, Timeouts, dsn_of, plain_errors, shown
+from baton.fleet.postgres_connect import Timeouts, plain_errors, pool_options, shown
 from baton.fleet.postgres_data import DataTables
+from baton.fleet.postgres_pool import Pool
 from baton.fleet.postgres_saver import FencedPostgresSaver
 from baton.fleet.postgres_sessions import SessionTable
 from baton.fleet.postgres_watch import ConnectionEvidence
@@ -63,9 +65,7 @@ class ServerClock:
 
     def now_us(self) -> int:
         """Store time in microseconds; a round trip."""
-        return self._pool.retry(
-            lambda connection, _: int(connection.execute("SELECT baton_now()").fetchone()[0])
-        )
+        return int(self._pool.ask("SELECT baton_now()"))
 
     def wall_us(self) -> int:
         """Wall-clock microseconds since the Unix epoch."""
@@ -78,7 +78,6 @@ class PostgresStore(Store):
     def __init__(
         self,
         pool: Pool,
-        beats: Pool,
         store_clock: StoreClock,
         *,
         store_id: str,
@@ -88,25 +87,24 @@ class PostgresStore(Store):
         """Put the tables together.
 
         Args:
-            pool: for the data.
-            beats: for the sessions, with shorter bounds.
+            pool: where connections come from.
             store_clock: the store's clock.
             store_id: the store's own name.
             new_id: makes run ids.
             linger_seconds: see ``DataTables``.
         """
         tables = DataTables(pool, store_clock, store_id, linger_seconds=linger_seconds)
-        pool.check = beats.check = tables.check
+        pool.check = tables.check
         super().__init__(
             tables,
-            SessionTable(beats),
+            SessionTable(pool),
             store_clock,
             url=pool.url,
             store_id=store_id,
             new_id=new_id,
         )
         self._tables = tables
-        self._beats = beats
+        self._pool = pool
         self._unsure: dict[str, CommitUnknown] = {}
 
     def saver(self, leases: Leases, *, auto_lease: bool = False) -> FencedPostgresSaver:
@@ -115,7 +113,7 @@ class PostgresStore(Store):
 
     def evidence(self, on_gone: OnGone, on_wake: Callable[[], None]) -> ConnectionEvidence:
         """What the server knows of its connections, and of tasks that wait."""
-        return ConnectionEvidence(self._beats, self.store_id, on_gone, on_wake)
+        return ConnectionEvidence(self._pool, self.store_id, on_gone, on_wake)
 
     def claim(self, request: ClaimRequest) -> Claims:
         """``Store.claim``; what was won without our learning of it is handed over first.
@@ -199,7 +197,8 @@ def open_postgres(
     """Open a store in the schema that a URL leads to, making it where there is none.
 
     Args:
-        url: ``postgresql://…``; the schema is the first of its ``search_path``.
+        url: ``postgresql://…``; the schema is the first of its ``search_path``, and
+            ``connections=N`` says how many this process has in normal operation.
         create: make or migrate the tables; False for whoever only looks.
         accept_restored: nothing more than otherwise: the sessions went back in time with the
             data, so that only processes that live through a restore can tell.
@@ -213,25 +212,18 @@ def open_postgres(
         BadInput, StoreUnreachable, StoreNewer: as their messages say.
     """
     del accept_restored
+    url, connections = pool_options(url)
     name = shown(url)
-    part = patience_seconds / 3
-    # Shorter than the data's: a heartbeat that waits longer than this has failed.
-    half = patience_seconds / 2
-    brief = Timeouts(lock=part / 2, idle=part / 2, statement=part / 2, call=part / 2)
-    roomy = Timeouts(lock=part, idle=part, statement=half, call=half)
-    pool = Pool(dsn_of(url, roomy), name, roomy)
-    # A heartbeat need not wait for the disk, nor does the loss of a session: whatever is durable
-    # and depends on them comes later in the same log.
-    beats = Pool(dsn_of(url, brief, more_options="-c synchronous_commit=off"), name, brief)
+    part, half = patience_seconds / 3, patience_seconds / 2
+    timeouts = Timeouts(lock=part, idle=part, statement=half, call=half)
+    pool = Pool(url, name, timeouts, connections=connections)
     try:
         store_id = _prepare(pool, name, create=create)
     except BaseException:
         pool.close()
-        beats.close()
         raise
     return PostgresStore(
         pool,
-        beats,
         store_clock or ServerClock(pool),
         store_id=store_id,
         new_id=new_id,
@@ -242,8 +234,15 @@ def open_postgres(
 def _prepare(pool: Pool, url: str, *, create: bool) -> str:
     """Make or migrate the tables where that is asked for; returns the store's id."""
     try:
-        connection: Any = pool.connect()
-    except (ConnectionCut, StoreError) as error:
+        # A server that is full for a moment, as after many kills, may have room in the next.
+        connection: Any = pool.first()
+    except ServerFull as full:
+        detail = (
+            f"it has no connection left ({full.fields['detail']}); start fewer workers, or raise"
+            " its limit (docs/postgresql.md, Connections)"
+        )
+        raise StoreUnreachable(url=url, detail=detail) from full
+    except StoreError as error:
         raise StoreUnreachable(url=url, detail=error.fields.get("detail", error)) from error
     with connection, plain_errors(url):
         known = _look_over(connection, url)

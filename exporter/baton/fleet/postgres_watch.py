@@ -1,9 +1,10 @@
 """Evidence of death from the server itself: a session's connection holds a lock for life.
 
-Each session takes an advisory lock on a connection that does nothing else. When its process ends,
-the kernel closes the connection, the server drops the lock, and whoever looks at ``pg_locks`` sees
-it gone. One worker looks many times a second: the one that holds the watcher's own lock. The
-others try for that lock too, together about as often, so a watcher that dies is replaced at once.
+Each session takes an advisory lock on a connection that stays as long as it does. When its process
+ends, the kernel closes the connection, the server drops the lock, and whoever looks at
+``pg_locks`` sees it gone. One worker looks many times a second: the one that holds the watcher's
+own lock. The others try for that lock too, together about as often, so a watcher that dies is
+replaced at once.
 
 A lock that is gone is evidence only if it was there before, for the whole time that we could
 see: a restart of the server drops every lock, and what cut our own connection may have cut those
@@ -18,8 +19,8 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,16 +29,19 @@ from baton.domain.words import Evidence
 from baton.errors import BatonError, ConnectionCut
 from baton.fleet.evidence import OnGone
 from baton.fleet.model import Session
-from baton.fleet.postgres_connect import Listener, Pool, plain_errors
+from baton.fleet.postgres_connect import Listener
+from baton.fleet.postgres_pool import Anchor, Pool
 
 _log = logging.getLogger(__name__)
 
 #: How often the elected watcher looks at the locks, in seconds.
 LOOK_EVERY_SECONDS = 0.02
 
-#: How often each of the others tries at least to become the watcher, and how often a cut connection
-#: is tried anew, in seconds.
-TRY_EVERY_SECONDS = 0.2
+#: How often each of the others tries at least to become the watcher, in seconds.
+TRY_EVERY_SECONDS = 0.5
+
+#: How soon a connection that was cut is tried anew, in seconds.
+_AGAIN_SECONDS = 0.2
 
 #: What the store notifies of: tasks that wait, sessions that are lost.
 _CHANNEL = "baton_wake"
@@ -75,15 +79,16 @@ class _Peer:
 
 @dataclass(slots=True)
 class _Lookout:
-    """The connection that looks.
+    """What this process's own connection makes it a judge of.
 
     Attributes:
+        listener: what is notified on that connection, which holds the session's lock as well.
         since_us: store time at which it was made.
         trusted_us: of sessions that registered later, a lock that is not there is evidence.
         elected: whether it holds the watcher's lock.
     """
 
-    connection: Any
+    listener: Listener
     since_us: int
     trusted_us: int
     elected: bool = False
@@ -98,7 +103,7 @@ class ConnectionEvidence:
         """Prepare; the thread starts with the first session.
 
         Args:
-            pool: makes the two connections, which stay this object's own.
+            pool: makes the one connection, and lends it to others for moments.
             store_id: whose watcher is to be elected.
             on_gone: called once for each peer that is gone.
             on_wake: called when there may be something to claim.
@@ -115,10 +120,10 @@ class ConnectionEvidence:
         self._thread: threading.Thread | None = None
         self._wake, self._waker = socket.socketpair()
         # From here on, the thread's own.
-        self._listener: Listener | None = None
+        self._anchor = Anchor()
         self._lookout: _Lookout | None = None
         self._made_before = False
-        self._away = False
+        self._away: BatonError | None = None
         self._tried_at = float("-inf")
 
     def hold(self, session_id: str) -> tuple[Path, int] | None:
@@ -136,8 +141,10 @@ class ConnectionEvidence:
                 self._thread.start()
             self._stir()
             taken = self._lock.wait_for(lambda: self._held == session_id, self._pool.call_seconds)
+            why = self._away
         if not taken:
-            raise ConnectionCut(url=self._pool.url, detail="no lock for a session could be taken")
+            detail = "no lock for a session could be taken"
+            raise why or ConnectionCut(url=self._pool.url, detail=detail)
         return None
 
     def watch(self, session: Session) -> None:
@@ -185,78 +192,115 @@ class ConnectionEvidence:
     def _run(self) -> None:
         try:
             while not self._closed:
-                self._guarded(lambda: self._stay(LOOK_EVERY_SECONDS), self._drop_listener)
-                if self.elected or time.monotonic() - self._tried_at >= self._try_every_seconds():
-                    self._tried_at = time.monotonic()
-                    self._guarded(self._look, self._drop_lookout)
+                try:
+                    self._turn()
+                except BatonError as error:
+                    self._fail(error)
+                else:
+                    self._away = None
         finally:
-            self._drop_listener()
-            self._drop_lookout()
+            self._drop()
+
+    def _fail(self, error: BatonError) -> None:
+        if not self._closed and self._away is None:
+            _log.warning("no evidence of deaths until the store answers: %s", error)
+        self._away = error
+        self._drop()
+        threading.Event().wait(_AGAIN_SECONDS)
+
+    def _turn(self) -> None:
+        """Keep the session's lock, hear what is notified, and look where it is time to."""
+        lookout = self._lookout or self._connect()
+        if self._held != self._wanted:
+            with self._ours() as connection:
+                self._change_lock(connection)
+        if lookout.listener.wait(self._wake, self._pause(lookout)):
+            with self._ours():
+                told = lookout.listener.take()
+            if told:
+                self._on_wake()
+        if lookout.elected or time.monotonic() - self._tried_at >= self._try_every_seconds():
+            self._tried_at = time.monotonic()
+            for peer in self._look(lookout):
+                self._gone(peer)
+
+    def _pause(self, lookout: _Lookout) -> float:
+        if lookout.elected:
+            return LOOK_EVERY_SECONDS
+        left = self._tried_at + self._try_every_seconds() - time.monotonic()
+        return min(max(left, 0.0), TRY_EVERY_SECONDS)
 
     def _try_every_seconds(self) -> float:
         # All of them together try about as often as the watcher looks, however many they are: the
         # only standby of a dead watcher is not to lose the most time.
-        return min(TRY_EVERY_SECONDS, LOOK_EVERY_SECONDS * len(self._peers))
+        return min(TRY_EVERY_SECONDS, LOOK_EVERY_SECONDS * max(1, len(self._peers)))
 
-    def _guarded(self, do: Callable[[], None], drop: Callable[[], None]) -> None:
-        try:
-            do()
-        except BatonError as error:
-            if not (self._closed or self._away):
-                _log.warning("no evidence of deaths until the store answers: %s", error)
-            self._away = True
-            drop()
-            threading.Event().wait(TRY_EVERY_SECONDS)
-        else:
-            self._away = False
+    @contextmanager
+    def _ours(self) -> Iterator[Any]:
+        """The connection for this thread alone, answered in time.
 
-    def _stay(self, seconds: float) -> None:
-        """Keep the session's lock, and hear what is notified."""
-        if self._listener is None:
-            self._listener = Listener(self._pool.connect(), self._pool.url, _CHANNEL)
-        if self._held != self._wanted:
-            self._change_lock(self._listener.connection)
-        if self._listener.wait(self._wake, seconds):
-            self._on_wake()
+        Raises:
+            ConnectionCut: it has ended.
+        """
+        with self._anchor.held() as connection:
+            if connection is None:
+                raise ConnectionCut(url=self._pool.url, detail="a session's connection was closed")
+            with self._pool.within(connection, self._pool.call_seconds):
+                yield connection
+
+    def _connect(self) -> _Lookout:
+        self._pool.open_anchor(self._anchor)
+        with self._ours() as connection:
+            listener = Listener(connection, self._pool.url, _CHANNEL, self._stir)
+            now_us, server_us = connection.execute(_AGES).fetchone()
+        # A first connection has not been cut: then only a restart of the server can have dropped
+        # the lock of a living session.
+        trusted_us = now_us if self._made_before else server_us
+        self._made_before = True
+        self._lookout = _Lookout(listener, now_us, trusted_us)
+        return self._lookout
+
+    def _drop(self) -> None:
+        self._lookout = self._held = None
+        with self._lock:
+            for peer in self._peers.values():
+                peer.seen = False
+        self._pool.close_anchor(self._anchor)
 
     def _change_lock(self, connection: Any) -> None:
-        wanted = self._wanted
-        with plain_errors(self._pool.url):
-            connection.execute("SELECT pg_advisory_unlock_all()")
-            # Not a wait: a connection of ours that the server still believes in may hold it.
-            taken = connection.execute(
-                "SELECT pg_try_advisory_lock(%s)", (_key(f"session/{wanted}"),)
-            ).fetchone()[0]
-        if taken:
-            with self._lock:
-                self._held = wanted
-                self._lock.notify_all()
+        wanted, held = self._wanted, self._held
+        # Not a wait: a connection of ours that the server still believes in may hold it.
+        taken = connection.execute(
+            "SELECT pg_try_advisory_lock(%s)", (_key(f"session/{wanted}"),)
+        ).fetchone()[0]
+        if not taken:
+            return
+        if held is not None:
+            connection.execute("SELECT pg_advisory_unlock(%s)", (_key(f"session/{held}"),))
+        with self._lock:
+            self._held = wanted
+            self._lock.notify_all()
 
-    def _drop_listener(self) -> None:
-        listener, self._listener = self._listener, None
-        self._held = None
-        if listener is not None:
-            listener.connection.close()
-
-    def _look(self) -> None:
-        """Try to become the watcher, and look at the locks if there is anything to learn."""
+    def _look(self, lookout: _Lookout) -> list[_Peer]:
+        """Try to become the watcher, look at the locks, and return who is gone."""
         with self._lock:
             peers = tuple(self._peers.values())
-        lookout = self._lookout or self._connect()
-        with plain_errors(self._pool.url):
+        with self._ours() as connection:
             if not lookout.elected:
-                lookout.elected = lookout.connection.execute(
+                lookout.elected = connection.execute(
                     "SELECT pg_try_advisory_lock(%s)", (self._watcher_key,)
                 ).fetchone()[0]
             if not peers or (not lookout.elected and all(peer.seen for peer in peers)):
-                return
-            now_us, keys = lookout.connection.execute(_LOCKS).fetchone()
+                return []
+            now_us, keys = connection.execute(_LOCKS).fetchone()
         held = set(keys or ())
+        gone = []
         for peer in peers:
             if peer.key in held:
                 peer.seen = True
             elif lookout.elected and self._is_evidence(peer, lookout, now_us):
-                self._gone(peer)
+                gone.append(peer)
+        return gone
 
     @staticmethod
     def _is_evidence(peer: _Peer, lookout: _Lookout, now_us: int) -> bool:
@@ -265,25 +309,6 @@ class ConnectionEvidence:
             or peer.started_at > lookout.trusted_us
             or now_us > lookout.since_us + peer.ttl_us
         )
-
-    def _connect(self) -> _Lookout:
-        connection: Any = self._pool.connect()
-        with plain_errors(self._pool.url):
-            now_us, server_us = connection.execute(_AGES).fetchone()
-        # A first connection has not been cut: then only a restart of the server can have dropped
-        # the lock of a living session.
-        trusted_us = now_us if self._made_before else server_us
-        self._made_before = True
-        self._lookout = _Lookout(connection, now_us, trusted_us)
-        return self._lookout
-
-    def _drop_lookout(self) -> None:
-        lookout, self._lookout = self._lookout, None
-        with self._lock:
-            for peer in self._peers.values():
-                peer.seen = False
-        if lookout is not None:
-            lookout.connection.close()
 
     def _gone(self, peer: _Peer) -> None:
         at_ns = time.monotonic_ns()

@@ -190,7 +190,8 @@ class WorkerProtocol:
         if not event.beat.accepted:
             return self._over("lost", now)
         silence_us = event.beat.at_us - self._acked_store_us
-        if self._failed_since_ack and event.sent_at > self.confirmed_until:
+        failed = self._failed_since_ack
+        if failed and event.sent_at > self.confirmed_until:
             self._doubtful = True
         self._acknowledge(event.beat.at_us, event.sent_at)
         if self._doubtful:
@@ -199,7 +200,7 @@ class WorkerProtocol:
         if silence_us > self.config.ttl_seconds * 1e6:
             commands.append(m.NoteLate(self.session_id, silence_us))
         commands.append(m.SetTimer(_BEAT, now + self.config.interval_seconds))
-        return [*commands, m.LookAtPeers()]
+        return [*commands, m.LookAtPeers(), *(self._claim_if_room() if failed else ())]
 
     def _failed(self, event: m.CallFailed, now: float) -> list[m.Command]:
         retry_at = now + min(_RETRY_SECONDS, self.config.interval_seconds)
@@ -332,7 +333,10 @@ class WorkerProtocol:
     def _claim_if_room(self) -> list[m.Command]:
         room = self.config.concurrency - len(self.runs)
         blocked = self._alone is not None or (self._alone_waiting and bool(self.runs))
-        idle = self.session_id is None or self._draining or self._stopping
+        # What a session in doubt wins it would give back at once, and each time the task would
+        # count as taken over for nothing.
+        doubt = self._doubtful or self._failed_since_ack
+        idle = self.session_id is None or self._draining or self._stopping or doubt
         if idle or blocked or self._claim_in_flight or room <= 0:
             return []
         assert self.session_id is not None

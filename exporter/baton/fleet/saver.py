@@ -45,6 +45,9 @@ from baton.fleet.points import Point, reach
 from baton.fleet.sqlite_data import DataFile
 from baton.fleet.tables import Data
 
+#: Made once: ``json.dumps`` would make one like it for every super-step.
+_METADATA = json.JSONEncoder(ensure_ascii=False)
+
 _RESUME = "__resume__"
 _INTERRUPT = "__interrupt__"
 
@@ -307,7 +310,7 @@ class FencedSqliteSaver(FencedSaver, SqliteSaver):
         del new_versions
         configurable = config["configurable"]
         type_, blob = self.serde.dumps_typed(checkpoint)
-        encoded = json.dumps(get_checkpoint_metadata(config, metadata), ensure_ascii=False)
+        encoded = _METADATA.encode(get_checkpoint_metadata(config, metadata))
         return Checkpoint(
             ns=configurable.get("checkpoint_ns", ""),
             checkpoint_id=checkpoint["id"],

@@ -11,8 +11,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Protocol
 
 from baton.domain.ledger import GENESIS, StepSealer, step_payload
@@ -181,7 +183,7 @@ class DataFile:
 
     def _commit(self, write: SqliteWrite) -> None:
         try:
-            self.connection.execute("COMMIT")
+            self._writing.execute("COMMIT")
         except BaseException:
             self._rollback()
             raise
@@ -212,9 +214,11 @@ class DataFile:
         write.run("note_bare_write", (write.at, key.task_id))
 
     @staticmethod
-    def _insert_writes(write: SqliteWrite, parked: list[ParkedWrite]) -> None:
-        for replace, row in parked:
-            write.cursor.execute(_REPLACE_WRITE if replace else _INSERT_WRITE, row)
+    def _insert_writes(write: SqliteWrite, parked: Sequence[ParkedWrite]) -> None:
+        # In order, and one statement for each run of a kind: nearly always there is but one.
+        for replace, rows in groupby(parked, itemgetter(0)):
+            statement = _REPLACE_WRITE if replace else _INSERT_WRITE
+            write.cursor.executemany(statement, [row for _, row in rows])
 
     def park(self, key: LeaseKey, writes: list[ParkedWrite]) -> None:
         """Keep pending writes for the checkpoint that follows, for the linger at most."""
@@ -323,8 +327,7 @@ class DataFile:
             write.fence_only(key)
         parked = self._undo.get(key, ())
         execute = write.cursor.execute
-        for replace, row in parked:
-            execute(_REPLACE_WRITE if replace else _INSERT_WRITE, row)
+        self._insert_writes(write, parked)
         execute(
             _INSERT_CHECKPOINT,
             (key.task_id, c.ns, c.checkpoint_id, c.parent_id, c.type, c.blob, c.metadata),

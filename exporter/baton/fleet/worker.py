@@ -9,7 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from baton.domain.words import TakeoverReason
 from baton.errors import BadInput
@@ -44,6 +44,9 @@ def checked_name(what: str, name: str) -> str:
 
 class Worker:
     """Runs the graphs it was given on the tasks it can claim."""
+
+    #: What carries out its protocol; a worker on trial has one that writes a trace.
+    driver_class: ClassVar[type[Driver]] = Driver
 
     def __init__(  # noqa: PLR0913 - the settings of a worker
         self,
@@ -105,7 +108,7 @@ class Worker:
         )
         self._hooks = hooks or Hooks()
         self._graphs = {name: fleet.attach(graph) for name, graph in graphs.items()}
-        self._driver = Driver(
+        self._driver = self.driver_class(
             fleet.store,
             self.config,
             kind=fleet.kind,

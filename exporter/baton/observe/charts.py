@@ -18,6 +18,9 @@ from baton.observe.promql import Expr
 GREEN, YELLOW, ORANGE, RED = "green", "yellow", "orange", "red"
 BLUE, PURPLE, GRAY = "blue", "purple", "#808080"
 
+#: The unit of what is counted: ``increase`` estimates it in fractions, and people want it whole.
+WHOLE = "whole"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
@@ -73,6 +76,10 @@ def words(said: Mapping[Any, tuple[str, str]]) -> list[Json]:
     return [{"type": "value", "options": options}]
 
 
+def _unit(unit: str) -> Json:
+    return {"unit": "short", "decimals": 0} if unit == WHOLE else {"unit": unit}
+
+
 def stat(
     title: str,
     why: str,
@@ -90,7 +97,7 @@ def stat(
         title: of the panel.
         why: what it means, and what to do about it.
         queries: asked for one moment.
-        unit: a unit of Grafana's.
+        unit: a unit of Grafana's, or ``WHOLE``.
         steps: where the colour changes.
         mappings: words for values.
         empty: what is shown where there is no series; nothing is then not an error.
@@ -106,7 +113,12 @@ def stat(
         "textMode": "auto",
         "wideLayout": True,
     }
-    field = {"unit": unit, "mappings": list(mappings), "noValue": empty, "links": list(links)}
+    field = {
+        **_unit(unit),
+        "mappings": list(mappings),
+        "noValue": empty,
+        "links": list(links),
+    }
     return panel(
         "stat",
         (title, why, size),
@@ -125,7 +137,6 @@ def lines(
     steps: Sequence[Json] = (),
     stacked: bool = False,
     bars: bool = False,
-    whole: bool = False,
     size: Size = (8, 8),
 ) -> Any:
     """Values over time; limits are dashed, from ``steps`` or from queries that are limits.
@@ -134,11 +145,10 @@ def lines(
         title: of the panel.
         why: what it means, and what to do about it.
         queries: asked over the board's time.
-        unit: a unit of Grafana's.
+        unit: a unit of Grafana's, or ``WHOLE``.
         steps: where the limits lie.
         stacked: whether the series add up to something.
         bars: whether values count what happened in an interval.
-        whole: whether only whole numbers make sense.
         size: width in columns of 24, and height in rows of about 30 pixels.
     """
     custom = {
@@ -151,11 +161,10 @@ def lines(
         "thresholdsStyle": {"mode": "dashed" if steps else "off"},
     }
     field = {
-        "unit": unit,
+        **_unit(unit),
         "min": 0,
         "color": {"mode": "palette-classic"},
         "custom": custom,
-        **({"decimals": 0} if whole else {}),
     }
     options = {
         "legend": {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from baton.domain.continuity.model import CheckpointFact
+from baton.domain.continuity.model import CheckpointFact, TraceKind
 from baton.domain.continuity.portable import effects_of, steps_of
 from baton.domain.continuity.reading import Reading
 from baton.domain.continuity.registry import assertion
-from baton.domain.continuity.tally import Tally, line_of
+from baton.domain.continuity.tally import Tally, line_of, trace_line
 from baton.domain.ledger import Event, task_chain
 from baton.domain.words import EventType
 
@@ -47,8 +47,9 @@ def effects_unique(reading: Reading) -> Tally:
     For each task and key k there is at most one ``effect`` with k, and each
     ``effect_deduplicated`` follows the ``effect`` of its key. With a control run, each done task
     has as many effects as there. With the effects' target, it holds each key once, every
-    recorded key, and for a done task no other; key = H(task, namespace, LangGraph's task,
-    ordinal), never what a model said.
+    recorded key, and for a done task no other. With a trace, no effect is tried under a later
+    epoch than the one that its record has: who finds a record uses it. key = H(task, namespace,
+    LangGraph's task, ordinal), never what a model said.
     """
     tally = reading.of_ledger("C2")
     control, sink = reading.trial.control, reading.trial.sink
@@ -57,6 +58,7 @@ def effects_unique(reading: Reading) -> Tally:
             found, due = len(effects_of(reading.tasks[task_id])), len(wanted.effects)
             wrong = f"{task_id}: {found} effects, and {due} are due" if found != due else None
             tally.check(wrong, reading.last_line(task_id))
+    _tried_again(reading, tally)
     if sink is None:
         return tally
     held = Counter(entry.key for entry in sink)
@@ -74,14 +76,28 @@ def effects_unique(reading: Reading) -> Tally:
     return tally
 
 
+def _tried_again(reading: Reading, tally: Tally) -> None:
+    """The effects that somebody tried although their result was recorded under an earlier epoch."""
+    recorded = {
+        event.data["effect_key"]: event.epoch
+        for event in reading.trial.events
+        if event.type == _E.EFFECT and "effect_key" in event.data
+    }
+    for index, line in enumerate(reading.trial.trace or ()):
+        epoch = recorded.get(line.effect_key or "")
+        if line.kind is TraceKind.EFFECT_ATTEMPT and epoch is not None and line.epoch is not None:
+            wrong = f"{(line.effect_key or '')[:12]} is tried again, and epoch {epoch} recorded it"
+            tally.check(wrong if line.epoch > epoch else None, trace_line(index))
+
+
 @assertion("C4", "History is one line", "Has the history of a task a fork or a hole?")
 def history_linear(reading: Reading) -> Tally:
     """C4: history is one line.
 
     Each step's parent is the last step of its namespace before it: so parent is injective,
     there is one root, and each parent precedes its child. With LangGraph's tables: every step's
-    checkpoint is there with the event's digest and parent, no two have the same parent, one has
-    none, and none is there that no event tells of.
+    checkpoint is there with the event's digest (where the store keeps the bytes) and parent, no
+    two have the same parent, one has none, and none is there that no event tells of.
     """
     tally = reading.of_ledger("C4")
     if reading.trial.checkpoints is None:
@@ -110,7 +126,7 @@ def _stored_wrong(event: Event, fact: CheckpointFact | None) -> str | None:
     if fact is None:
         return f"checkpoint {event.step_id} is not stored"
     data = event.data
-    if fact.digest != data.get("digest"):
+    if fact.digest is not None and fact.digest != data.get("digest"):
         return f"checkpoint {event.step_id} is stored with another digest"
     if fact.parent_id != data.get("parent"):
         return f"checkpoint {event.step_id} is stored behind {fact.parent_id}"

@@ -9,6 +9,7 @@ from baton.domain.continuity.reading import Reading
 from baton.domain.continuity.registry import assertion
 from baton.domain.continuity.tally import Tally, line_of, trace_line
 from baton.domain.folds import FOLDED
+from baton.domain.words import EventType
 
 _K = TraceKind
 
@@ -40,9 +41,18 @@ def epochs_grow(reading: Reading) -> Tally:
     """C6: epochs only grow.
 
     Per task, each claim, quarantine and operator's action other than a retry has a higher epoch
-    than everything before it, after a restore too; no other event has a lower one.
+    than everything before it, after a restore too; no other event has a lower one. With a trace,
+    no two sessions begin a node of a task under one epoch, whatever a restore made of the ledger.
     """
-    return reading.of_ledger("C6")
+    tally, first = reading.of_ledger("C6"), dict[tuple[str | None, int | None], str | None]()
+    for index, line in enumerate(reading.trial.trace or ()):
+        if line.kind is _K.ATTEMPT:
+            by = first.setdefault((line.task_id, line.epoch), line.session_id)
+            wrong = (
+                f"{line.session_id} works under epoch {line.epoch} of {line.task_id}, as {by} did"
+            )
+            tally.check(wrong if by != line.session_id else None, trace_line(index))
+    return tally
 
 
 @assertion("C9", "Legal lease history", "Did tasks and sessions only do what they may?")
@@ -80,8 +90,19 @@ def no_foreign_release(reading: Reading) -> Tally:
     Each accepted release (``released``, ``drained``, ``interrupted``, ``done``, ``failed``) has
     the task's highest epoch and the worker and session of its claim; each accepted renewal or stop
     (``heartbeat_late``, ``session_stopped``) is of a session that was neither lost nor stopped.
+    With a trace, no heartbeat is acknowledged to a session after its end, in store time.
     """
-    return reading.of_ledger("C12")
+    tally, ended = reading.of_ledger("C12"), dict[str | None, int]()
+    for event in reading.trial.events:
+        if event.type in (EventType.SESSION_LOST, EventType.SESSION_STOPPED):
+            lost_at = event.data.get("lost_at")
+            ended[event.session_id] = lost_at if type(lost_at) is int else event.at
+    for index, line in enumerate(reading.trial.trace or ()):
+        if line.kind is _K.BEAT_ACKED and line.store_us is not None:
+            late_us = line.store_us - ended.get(line.session_id, line.store_us)
+            wrong = f"{line.session_id} was renewed {late_us} us after its end"
+            tally.check(wrong if late_us > 0 else None, trace_line(index))
+    return tally
 
 
 @dataclass(slots=True)

@@ -75,6 +75,8 @@ class TraceLine:
         at_us: the worker's monotonic clock, whole microseconds.
         confirmed_until_us: until when the leases were surely its own, by the same clock; None
             while no renewal was confirmed.
+        effect_key: the key of the effect that is tried, on ``effect_attempt``, if it is known.
+        store_us: the store's own time of the renewal, on ``beat_acked``, if it is known.
         ttl_us: the session's TTL, on ``session_opened``.
         margin_us: the last part of it in which no node may begin, on ``session_opened``.
     """
@@ -87,6 +89,8 @@ class TraceLine:
     epoch: int | None = None
     step: str | None = None
     node: str | None = None
+    effect_key: str | None = None
+    store_us: int | None = None
     confirmed_until_us: int | None = None
     ttl_us: int | None = None
     margin_us: int | None = None
@@ -127,7 +131,8 @@ class CheckpointFact:
 
     Attributes:
         step: LangGraph's number of the super-step.
-        digest: SHA-256 of the stored checkpoint, as the step's event gives it.
+        digest: SHA-256 of the stored checkpoint, as the step's event gives it; None where the
+            store does not keep the bytes of which it is the digest.
         ns: its checkpoint namespace; empty for the graph itself.
     """
 
@@ -135,7 +140,7 @@ class CheckpointFact:
     step_id: str
     parent_id: str | None
     step: int
-    digest: str
+    digest: str | None
     ns: str = ""
 
 

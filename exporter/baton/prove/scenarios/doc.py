@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from baton.domain.continuity import ASSERTIONS
 from baton.fleet.points import Point
+from baton.prove.scenarios.engines import ENGINES
 from baton.prove.scenarios.library import every
-from baton.prove.scenarios.model import ALWAYS, Do, Fault, Scenario
-from baton.prove.sim.engine import SimEngine
+from baton.prove.scenarios.model import ALWAYS, GRAPH_NAMES, Do, Fault, Scenario
 
 _HEAD = """\
 # Scenarios
@@ -23,6 +23,11 @@ follow. `baton scenario run` performs them all, `baton scenario run K01` one of 
   and SQLite store with its SQL, in memory, over connections that fail. LangGraph is played by a
   machine that takes the same super-steps and writes through the fenced saver; tests hold it to what
   LangGraph itself does. The same seed leaves the same bytes. Alerts are not evaluated here.
+- The engine `proc` performs them with real worker processes, real signals, LangGraph itself, and a
+  SQLite or (`--store postgresql`) a PostgreSQL store. Every worker waits at the points that a
+  scenario names until it is told to go on, so the same faults strike at the same points; what the
+  kernel does in between is its own affair, and two ledgers are not the same bytes. A store's outage
+  is played inside each worker, where its calls are refused. Alerts are not evaluated here either.
 - What an engine cannot do is refused aloud with the reason, and never skipped.
 - PASS: everything asked for was checked and held. FAIL: something did not. INCONCLUSIVE: a fault
   did not fire, or something asked for had nothing to check. ERROR: the engine failed.
@@ -54,7 +59,7 @@ _KEYS = {
     "`topology.workers`": (
         "a number, or a list of `{name, concurrency, version, joins_after_seconds}`"
     ),
-    "`topology.tasks`": "how many tasks of each graph: agent, anode, ask, chain, fan, pace, sub",
+    "`topology.tasks`": f"how many tasks of each graph: {', '.join(GRAPH_NAMES)}",
     "`topology.hosts`": "`shared`: the kernel tells of deaths; `apart`: only silence does",
     "`timing`": (
         "`ttl_seconds` 3, `heartbeat_seconds` 1, `node_seconds` 0.3, `poll_seconds` 0.2, "
@@ -72,7 +77,7 @@ _KEYS = {
     ),
     "`expect.bounds`": "`takeover_seconds` by reason, `claims_per_second`, `converge_seconds`",
     "`seed`": "what decides for chance, where the command does not say",
-    "`engines`": "`{sim: {no: reason}}` where an engine may not perform it",
+    "`engines`": "`{sim: {no: reason}}` or `proc` where an engine may not perform it",
 }
 
 
@@ -114,11 +119,12 @@ def _matrix(scenarios: Iterable[Scenario]) -> Iterator[str]:
 
 
 def _told(scenarios: Iterable[Scenario]) -> Iterator[str]:
-    engine = SimEngine()
+    engines = [made() for made in ENGINES.values()]
     for one in scenarios:
         yield f"### {one.id}\n\n{one.title}. {one.hypothesis}"
-        if (why := engine.supports(one)) is not None:
-            yield f"\nNot performed by `sim`: {why}."
+        for engine in engines:
+            if (why := engine.supports(one)) is not None:
+                yield f"\nNot performed by `{engine.name}`: {why}."
         yield ""
 
 

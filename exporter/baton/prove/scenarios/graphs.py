@@ -27,6 +27,9 @@ from baton.fleet.guard import AnyGraph
 #: How many steps ``pace`` takes.
 PACE_STEPS = 12
 
+#: How many steps ``relay`` takes.
+RELAY_STEPS = 20
+
 #: What an interrupt of ``ask`` is answered with.
 ANSWER = "yes"
 
@@ -38,10 +41,12 @@ class Outside:
     Attributes:
         deliver: the effects' target: told the effect key, the task and what is to happen.
         work: how a node spends its time.
+        once: records an effect; a replay has one that only says what it came to.
     """
 
     deliver: Callable[[str, str, str], None] = lambda key, task, what: None  # noqa: ARG005
     work: Callable[[], None] = lambda: None
+    once: Callable[[str, Callable[[], str]], str] = once
 
 
 #: The world outside the graphs of this process.
@@ -57,7 +62,7 @@ def effect(what: str) -> str:
         outside.deliver(effect_key(what), task, what)
         return what
 
-    return once(what, send)
+    return outside.once(what, send)
 
 
 class State(TypedDict):
@@ -234,25 +239,35 @@ class Count(TypedDict):
     count: int
 
 
-def pace() -> AnyGraph:
-    """Many steps with an effect in each: for faults that take time."""
+def _counting(name: str, steps: int, body: Callable[[int], object]) -> AnyGraph:
+    """One node, which runs again and again."""
 
-    def tick(state: Count) -> Count:
-        effect(f"tick-{state['count']}")
+    def node(state: Count) -> Count:
+        body(state["count"])
         return {"count": state["count"] + 1}
 
     graph = StateGraph(Count)
-    graph.add_node("tick", tick)
-    graph.add_edge(START, "tick")
+    graph.add_node(name, node)
+    graph.add_edge(START, name)
     graph.add_conditional_edges(
-        "tick", lambda state: "tick" if state["count"] < PACE_STEPS else END, ["tick", END]
+        name, lambda state: name if state["count"] < steps else END, [name, END]
     )
     return graph
 
 
+def pace() -> AnyGraph:
+    """Many steps with an effect in each: for faults that take time."""
+    return _counting("tick", PACE_STEPS, lambda count: effect(f"tick-{count}"))
+
+
+def relay() -> AnyGraph:
+    """Many steps without an effect: for as many takeovers as a task can see."""
+    return _counting("leg", RELAY_STEPS, lambda count: outside.work())  # noqa: ARG005 - each is the same
+
+
 #: Every graph on trial, by name.
 GRAPHS: dict[str, Callable[[], AnyGraph]] = {
-    made.__name__: made for made in (agent, anode, ask, chain, fan, pace, sub)
+    made.__name__: made for made in (agent, anode, ask, chain, fan, pace, relay, sub)
 }
 
 
@@ -260,4 +275,4 @@ def input_of(graph: str) -> dict[str, Any]:
     """What a graph starts from."""
     if graph == "agent":
         return {"messages": [HumanMessage("settle the bill", id="begun")]}
-    return {"count": 0} if graph == "pace" else {"log": ["begun"]}
+    return {"count": 0} if graph in ("pace", "relay") else {"log": ["begun"]}

@@ -18,7 +18,7 @@ from enum import StrEnum
 from baton.fleet.points import Point
 
 #: The graphs on trial, by name: see ``graphs.GRAPHS``.
-GRAPH_NAMES = ("agent", "anode", "ask", "chain", "fan", "pace", "sub")
+GRAPH_NAMES = ("agent", "anode", "ask", "chain", "fan", "pace", "relay", "sub")
 
 #: Assertions that every scenario must pass, whatever else it asks for.
 ALWAYS = ("C5", "C6", "C9", "C10", "L1", "V1")

@@ -184,8 +184,13 @@ class Table:
                 )
 
 
-def read_yaml(origin: str, text: str) -> Place:
+def read_yaml(origin: str, text: str, what: str = "the scenario") -> Place:
     """The one document of a file.
+
+    Args:
+        origin: what to call the file in messages.
+        text: what is in it.
+        what: what to call the document.
 
     Raises:
         BadScenario: it is not YAML, is empty, or uses tags or aliases.
@@ -201,8 +206,8 @@ def read_yaml(origin: str, text: str) -> Place:
     except yaml.YAMLError as error:
         mark: Any = getattr(error, "problem_mark", None)
         where = f"{origin}:{mark.line + 1}" if mark else origin
-        what = getattr(error, "problem", None) or str(error)
-        raise BadScenario(where=where, what=f"not YAML ({what})", mend="mend the line") from error
+        said = getattr(error, "problem", None) or str(error)
+        raise BadScenario(where=where, what=f"not YAML ({said})", mend="mend the line") from error
     if node is None:
-        raise BadScenario(where=origin, what="the file is empty", mend="write a scenario into it")
-    return Place(origin, node, "the scenario")
+        raise BadScenario(where=origin, what="the file is empty", mend=f"write {what} into it")
+    return Place(origin, node, what)

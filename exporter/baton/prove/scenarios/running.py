@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from baton.errors import EngineFailed, EngineRefuses
-from baton.prove.scenarios import evidence
+from baton.prove.scenarios import evidence, parity
 from baton.prove.scenarios.engine import Engine, Performance
 from baton.prove.scenarios.judging import Judgement, Result, conclude
 from baton.prove.scenarios.model import Scenario
@@ -40,6 +40,7 @@ def perform_all(
     *,
     seed: int | None,
     out: Path | None,
+    against: Engine | None = None,
     told: Callable[[Done], None] = lambda done: None,  # noqa: ARG005
     keep: Callable[[Done, Engine, Path], None] = lambda done, engine, folder: None,  # noqa: ARG005
 ) -> list[Done]:
@@ -50,6 +51,7 @@ def perform_all(
         engine: what performs them.
         seed: what decides for chance; by default each file's own.
         out: a new folder for the evidence; None to keep none.
+        against: an engine that has to come to the same; None to ask none.
         told: called after each.
         keep: called after each whose evidence is kept, with the folder of that.
 
@@ -61,7 +63,7 @@ def perform_all(
         folder = None if out is None else stack.enter_context(evidence.folder(out))
         for scenario in scenarios:
             own = DEFAULT_SEED if scenario.seed is None else scenario.seed
-            one = perform_one(scenario, engine, own if seed is None else seed)
+            one = perform_one(scenario, engine, own if seed is None else seed, against)
             if folder is not None:
                 text = _file_of(scenario)
                 digest = evidence.write_scenario(
@@ -78,8 +80,17 @@ def perform_all(
     return done
 
 
-def perform_one(scenario: Scenario, engine: Engine, seed: int) -> Done:
-    """Perform and judge one scenario; what the engine cannot do is said, and shows nothing."""
+def perform_one(
+    scenario: Scenario, engine: Engine, seed: int, against: Engine | None = None
+) -> Done:
+    """Perform and judge one scenario; what the engine cannot do is said, and shows nothing.
+
+    Args:
+        scenario: the scenario.
+        engine: what performs it.
+        seed: what decides for chance.
+        against: an engine that has to come to the same; None to ask none.
+    """
     performance = None
     try:
         with tempfile.TemporaryDirectory(prefix="baton-scenario-") as work:
@@ -89,7 +100,22 @@ def perform_one(scenario: Scenario, engine: Engine, seed: int) -> Done:
         result = Result(judgement=Judgement.INCONCLUSIVE, reason=f"refused: {error.fields['why']}")
     except EngineFailed as error:
         result = Result(judgement=Judgement.ERROR, reason=str(error.fields["why"]))
-    return Done(scenario=scenario, seed=seed, performance=performance, result=result)
+    done = Done(scenario=scenario, seed=seed, performance=performance, result=result)
+    return done if against is None else _compared(done, against)
+
+
+def _compared(done: Done, against: Engine) -> Done:
+    """The same, held against what another engine makes of it."""
+    if done.performance is None:
+        return done
+    other, differences = perform_one(done.scenario, against, done.seed), None
+    if other.performance is not None:
+        here = parity.projected(done.performance, done.result)
+        there = parity.projected(other.performance, other.result)
+        differences = tuple(parity.apart(done.scenario, here, there))
+    elif other.result.judgement is Judgement.ERROR:
+        differences = (f"{against.name} failed: {other.result.reason}",)
+    return replace(done, result=parity.compared(done.result, against.name, differences))
 
 
 def summary(done: Iterable[Done]) -> list[dict[str, object]]:

@@ -7,7 +7,6 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from baton.domain.continuity.portable import effects_of, steps_of
 from baton.domain.ledger import Event
 from baton.domain.words import EventType
 from baton.errors import EngineFailed, EngineRefuses
+from baton.prove.scenarios.counters import counters_of
 from baton.prove.scenarios.engine import Performance, Progress
 from baton.prove.scenarios.judging import expected_of
 from baton.prove.scenarios.model import Expect, Scenario, Timing, Topology, Worker
@@ -74,10 +74,7 @@ def perform(scenario: Scenario, seed: int) -> Performance:
     with _quiet(), closing(SimTrial(scenario, seed)) as trial:
         trial.run()
         events = _events(trial)
-        must_fire = set(scenario.expect.must_fire)
-        faults = tuple(
-            replace(fact, must_fire=fact.name in must_fire) for fact in trial.director.facts()
-        )
+        faults = trial.director.facts(scenario.expect.must_fire)
         seen = Trial(
             events=events,
             accepted=frozenset(trial.accepted),
@@ -87,6 +84,7 @@ def perform(scenario: Scenario, seed: int) -> Performance:
             replays=_replays(trial),
             trace=tuple(trial.trace),
             sink=trial.sink_entries(),
+            counters=counters_of(trial.people) if "C14" in scenario.expect.assertions else None,
             faults=faults,
             expected=expected_of(
                 scenario, events, faults, healed_at_us=EPOCH_US + trial.director.healed_at
@@ -97,6 +95,7 @@ def perform(scenario: Scenario, seed: int) -> Performance:
             figures={
                 "simulated_seconds": trial.world.now / 1e6,
                 "handled": trial.world.handled,
+                "store_bytes": trial.memory.size_bytes(),
                 "effect_attempts": sum(entry.attempts for entry in seen.sink or ()),
             },
         )

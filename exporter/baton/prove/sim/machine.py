@@ -79,7 +79,7 @@ class Stage:
         blocked_us: how long the event loop of a run is blocked from now on.
         starting: told the lease, the node and the super-step of a call that is about to begin.
         deliver: the effects' target: told key, task and what; returns what it holds.
-        trying: told the lease and the super-step of an effect that is tried.
+        trying: told the lease, the super-step and the key of an effect that is tried.
     """
 
     go: Callable[[Fiber, Callable[[Exception | None], None]], Task]
@@ -91,7 +91,7 @@ class Stage:
     blocked_us: Callable[[str], int]
     starting: Callable[[LeaseKey, str, str], None]
     deliver: Callable[[str, str, str], str]
-    trying: Callable[[LeaseKey, str], None]
+    trying: Callable[[LeaseKey, str, str], None]
     flush: Callable[[], None]
 
 
@@ -256,7 +256,7 @@ class Machine:
         key = key_of(task_id, place.ns, place.id, what)
 
         def send() -> str:
-            self._stage.trying(self._lease.claim.key, place.at)
+            self._stage.trying(self._lease.claim.key, place.at, key)
             return self._stage.deliver(key, task_id, what)
 
         return Effect(key, place.at, self._lease).happen(send)

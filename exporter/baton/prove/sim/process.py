@@ -246,8 +246,8 @@ class Process:
         def starting(key: LeaseKey, node: str, step_id: str) -> None:
             self.starting[key.task_id] = (key, node, step_id)
 
-        def trying(key: LeaseKey, step_id: str) -> None:
-            self.note(TraceKind.EFFECT_ATTEMPT, key=key, step=step_id)
+        def trying(key: LeaseKey, step_id: str, effect_key: str) -> None:
+            self.note(TraceKind.EFFECT_ATTEMPT, key=key, step=step_id, effect_key=effect_key)
 
         return Stage(
             go=lambda fiber, then: around.world.go(fiber, self, then),

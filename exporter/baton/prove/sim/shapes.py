@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from baton.prove.scenarios.graphs import PACE_STEPS
+from baton.prove.scenarios.graphs import PACE_STEPS, RELAY_STEPS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +86,7 @@ SHAPES: Mapping[str, Shape] = {
     "pace": Shape(
         steps=tuple((Call(node="tick", effects=(f"tick-{n}",)),) for n in range(PACE_STEPS))
     ),
+    "relay": Shape(steps=((Call(node="leg"),),) * RELAY_STEPS),
     "sub": Shape(
         steps=(*_line("before"), (Call(node="inner", inner=_line("in1", "in2")),), *_line("after"))
     ),

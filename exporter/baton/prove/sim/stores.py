@@ -25,6 +25,8 @@ from baton.prove.sim.clocks import StoreTime
 
 _URL = "sqlite:///:memory:"
 
+_SIZES = ("page_count", "page_size")
+
 
 class Line:
     """A process's connection to the store, which may be cut for a while."""
@@ -77,6 +79,11 @@ class Memory:
     def put_back(self, copied: bytes) -> None:
         """The data as they were; the sessions stay."""
         self.data.deserialize(copied)
+
+    def size_bytes(self) -> int:
+        """How much the data take."""
+        pages, size = (self.data.execute(f"PRAGMA {n}").fetchone()[0] for n in _SIZES)
+        return int(pages) * int(size)
 
     def open(
         self,

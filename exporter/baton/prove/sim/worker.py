@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from baton.domain.continuity.model import TraceKind
 from baton.domain.words import Evidence
 from baton.fleet import messages as m
-from baton.fleet.driver import Driver, Hooks, Lane
+from baton.fleet.driver import Lane
 from baton.fleet.evidence import OnGone
 from baton.fleet.lease import Lease
 from baton.fleet.model import Session, SessionSpec
+from baton.prove.scenarios.tracing import TracedDriver
 from baton.prove.sim.stores import SimStore
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class SimWatch:
         process.later(process.hop("evidence", *_EVIDENCE_US), told)
 
 
-class SimDriver(Driver):
+class SimDriver(TracedDriver):
     """Production's driver, whose threads are jobs of the world."""
 
     def __init__(self, process: Process, store: SimStore, config: m.WorkerConfig) -> None:
@@ -119,7 +120,6 @@ class SimDriver(Driver):
             config,
             kind="worker",
             version=process.version,
-            hooks=Hooks(on_beat=self._on_beat),
             draw=lambda: process.hop("pacing", 0, 999_999) / 1e6,
         )
 
@@ -180,32 +180,13 @@ class SimDriver(Driver):
             boot_id=HOST,
         )
 
-    def _open_session(self) -> m.Event:
-        sent_us = self._process.clock.now_us()
-        event = super()._open_session()
-        config = self.config
-        self._process.note(
-            TraceKind.SESSION_OPENED,
-            at_us=sent_us,
-            ttl_us=round(config.ttl_seconds * 1e6),
-            margin_us=round(config.margin_seconds * 1e6),
-        )
-        return event
+    def now_us(self) -> int:
+        """See ``TracedDriver.now_us``."""
+        return self._process.clock.now_us()
 
-    def _send_beat(self, session_id: str) -> None:
-        self._process.note(TraceKind.BEAT_SENT)
-        super()._send_beat(session_id)
-
-    def _on_beat(self, result: str, seconds: float) -> None:
-        del seconds
-        acked = result == "accepted"
-        self._process.note(TraceKind.BEAT_ACKED if acked else TraceKind.BEAT_FAILED)
-
-    def _lose_runs(self, command: m.LoseRuns) -> None:
-        session = self.session
-        if session is not None and session.session_id == command.session_id and not session.over:
-            self._process.note(TraceKind.SESSION_OVER)
-        super()._lose_runs(command)
+    def note(self, kind: TraceKind, *, at_us: int | None = None, **fields: int) -> None:
+        """See ``TracedDriver.note``."""
+        self._process.note(kind, at_us=at_us, key=None, **fields)
 
     def _start_run(self, command: m.StartRun) -> None:
         assert self.session is not None

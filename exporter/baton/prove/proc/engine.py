@@ -1,0 +1,114 @@
+"""The ``proc`` engine: a scenario on real processes, with real signals and a real store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from baton.domain.continuity.model import Control, ControlTask, Trial
+from baton.errors import BadInput, EngineFailed, EngineRefuses
+from baton.prove.proc import facts
+from baton.prove.proc.faults import refused_by_proc
+from baton.prove.proc.trial import ProcTrial
+from baton.prove.scenarios.counters import counters_of
+from baton.prove.scenarios.engine import Performance, Progress
+from baton.prove.scenarios.judging import expected_of
+from baton.prove.scenarios.model import Scenario
+
+
+class ProcEngine:
+    """Performs scenarios on real processes; the same faults strike at the same points."""
+
+    name = "proc"
+
+    def __init__(self, server: str | None = None) -> None:
+        """Nothing runs yet.
+
+        Args:
+            server: the URL of a PostgreSQL server for the stores, whose user may make databases;
+                None for stores in SQLite files.
+        """
+        self._server = server
+        self._undisturbed: dict[str, ControlTask] = {}
+
+    def supports(self, scenario: Scenario) -> str | None:
+        """Why a scenario cannot be performed here; None if it can."""
+        return scenario.refused_by.get(self.name) or refused_by_proc(scenario)
+
+    def perform(self, scenario: Scenario, seed: int, work: Path, progress: Progress) -> Performance:
+        """Perform a scenario; see ``Engine.perform``."""
+        if (why := self.supports(scenario)) is not None:
+            raise EngineRefuses(scenario=scenario.id, engine=self.name, why=why)
+        try:
+            with (
+                self._store(work) as url,
+                closing(ProcTrial(scenario, seed, work, url)) as trial,
+            ):
+                # Meanwhile the maker of the processes gets ready.
+                progress("running undisturbed")
+                control = self._control(scenario, work)
+                progress("running on real processes")
+                trial.run()
+                trial.end()
+                progress("looking at what is left")
+                return self._seen(trial, control)
+        except BadInput:
+            raise
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            raise EngineFailed(scenario=scenario.id, engine=self.name, why=why) from error
+
+    def _control(self, scenario: Scenario, work: Path) -> Control:
+        counts = scenario.topology.tasks
+        for graph in counts:
+            if graph not in self._undisturbed:
+                url = f"sqlite:///{work}/control-{graph}.db"
+                self._undisturbed[graph] = facts.control_of(graph, url)
+        return Control(
+            tasks={
+                task_id: self._undisturbed[task_id.rpartition("-")[0]]
+                for task_id in scenario.topology.task_ids
+            },
+            projection=facts.PROJECTION,
+        )
+
+    @contextmanager
+    def _store(self, work: Path) -> Iterator[str]:
+        """The URL of an empty store."""
+        if self._server is None:
+            yield f"sqlite:///{work}/fleet.db"
+        else:
+            from baton.prove.proc.databases import database
+
+            with database(self._server) as url:
+                yield url
+
+    def _seen(self, trial: ProcTrial, control: Control) -> Performance:
+        """What a trial left behind, after all of its processes are gone."""
+        scenario, people = trial.scenario, trial.people
+        events = facts.events_of(people)
+        faults = trial.director.facts(scenario.expect.must_fire)
+        healed_at_us = trial.zero_store_us + trial.director.healed_at
+        task_ids = scenario.topology.task_ids
+        sink = trial.sink_entries()
+        return Performance(
+            trial=Trial(
+                events=events,
+                accepted=frozenset(trial.accepted),
+                control=control,
+                results=facts.results_of(people, events),
+                checkpoints=facts.checkpoints_of(people, task_ids),
+                replays=facts.replays_of(people, task_ids),
+                trace=tuple(trial.trace),
+                sink=sink,
+                counters=counters_of(people.store) if "C14" in scenario.expect.assertions else None,
+                faults=faults,
+                expected=expected_of(scenario, events, faults, healed_at_us=healed_at_us),
+            ),
+            figures={
+                "real_seconds": trial.now / 1e6,
+                "processes": len(trial.processes),
+                "effect_attempts": sum(entry.attempts for entry in sink),
+            },
+        )

@@ -1,0 +1,43 @@
+"""The engines that there are, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from baton.errors import BadInput
+from baton.prove.local_postgres import local_postgres
+from baton.prove.proc.engine import ProcEngine
+from baton.prove.scenarios.engine import Engine
+from baton.prove.sim.engine import SimEngine
+
+ENGINES: dict[str, Callable[[], Engine]] = {
+    SimEngine.name: SimEngine,
+    ProcEngine.name: ProcEngine,
+}
+
+_POSTGRES = ("postgresql://", "postgres://")
+
+
+@contextmanager
+def opened(name: str, store: str) -> Iterator[Engine]:
+    """An engine over a store of a kind, for as long as it is used.
+
+    Args:
+        name: of the engine.
+        store: ``sqlite``; ``postgresql`` for a server of its own; or a server's URL.
+
+    Raises:
+        BadInput: the engine has no such store, or no server can be started.
+    """
+    if store == "sqlite":
+        yield ENGINES[name]()
+    elif name != ProcEngine.name:
+        raise BadInput(detail=f"--engine {name} has a store of its own; leave --store {store} out")
+    elif store == "postgresql":
+        with local_postgres() as server:
+            yield ProcEngine(server)
+    elif store.startswith(_POSTGRES):
+        yield ProcEngine(store)
+    else:
+        raise BadInput(detail=f"--store {store}: use sqlite, postgresql or postgresql://host/name")
