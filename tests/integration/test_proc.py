@@ -150,6 +150,8 @@ def test_a_bug_in_the_workers_shows(monkeypatch: pytest.MonkeyPatch, mark: str) 
 def test_a_harness_that_is_killed_leaves_nobody(mark: str, tmp_path: Path) -> None:
     """A harness that is killed leaves nobody."""
     command = [sys.executable, "-m", "baton", "scenario", "run", "Z01", "--engine", "proc"]
+    tmp_path /= "a-long-way-down-" * 8  # beyond what a socket's path may have
+    tmp_path.mkdir()
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     harness = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 Message = dict[str, Any]
@@ -50,6 +51,19 @@ class Channel:
         self._end.close()
 
 
+def listen(path: str) -> socket.socket:
+    """A socket of a harness, which its workers connect to.
+
+    Args:
+        path: where it is made.
+    """
+    end = socket.socket(socket.AF_UNIX)
+    with _within_reach(path) as short:
+        end.bind(short)
+    end.listen()
+    return end
+
+
 def connect(path: str) -> Channel:
     """Connect to a harness.
 
@@ -57,5 +71,17 @@ def connect(path: str) -> Channel:
         path: of its socket.
     """
     end = socket.socket(socket.AF_UNIX)
-    end.connect(path)
+    with _within_reach(path) as short:
+        end.connect(short)
     return Channel(end)
+
+
+@contextmanager
+def _within_reach(path: str) -> Iterator[str]:
+    """Another path to a socket: the kernel takes no longer ones than 107 bytes."""
+    folder, name = os.path.split(path)
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{fd}/{name}"
+    finally:
+        os.close(fd)

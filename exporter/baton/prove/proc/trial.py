@@ -31,7 +31,7 @@ from baton.domain.continuity.model import SinkEntry, TraceKind, TraceLine
 from baton.domain.words import TaskState
 from baton.fleet.fleet import Fleet
 from baton.fleet.points import Point
-from baton.prove.proc.channel import Channel, Message
+from baton.prove.proc.channel import Channel, Message, listen
 from baton.prove.proc.faults import Arrival, Director
 from baton.prove.proc.process import Process
 from baton.prove.proc.worker import Spec
@@ -93,9 +93,7 @@ class ProcTrial:
         self._ready = False
         self._broken: str | None = None
         self._control = work / "control.sock"
-        self._listening = socket.socket(socket.AF_UNIX)
-        self._listening.bind(str(self._control))
-        self._listening.listen()
+        self._listening = listen(str(self._control))
         self._maker = self._start_maker()
 
     def _start_maker(self) -> subprocess.Popen[bytes]:
