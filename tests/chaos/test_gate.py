@@ -269,7 +269,7 @@ class Course:
         folder.mkdir()
         perform_all(chosen(["K01", "Z01"]), SimEngine(), seed=1, out=folder / "scenarios")
         (folder / "soak").mkdir()
-        (folder / "soak" / "summary.json").write_text('{"judgement": "PASS"}')
+        (folder / "soak" / "soak.json").write_text('{"judgement": "PASS"}')
 
 
 @pytest.fixture(scope="module")
