@@ -90,7 +90,7 @@ def with_a_blind_checker(found: dict[str, Caught]) -> frozenset[str]:
 
 
 def _about_bugs() -> dict[str, Any]:
-    """What a reader without the bugs has to know: which are in the harness, which change nothing."""
+    """What a reader without the bugs has to know of them."""
     return {
         "harness": [bug.name for bug in BUGS if bug.harness],
         "same": {bug.name: bug.same for bug in BUGS if bug.same},
