@@ -11,9 +11,9 @@ from baton.domain.packet.layout import DECISION, RELEASE, SIGNATURE
 from baton.domain.packet.manifest import Problem, problems
 
 #: What whoever verifies may still want to know, where the standard library cannot tell it.
-_POLICY = (
-    "that gate-inputs.json is what gate/raw/policy.yaml and gate/raw/rules say: the standard library"
-    " reads no YAML; `baton packet verify` compares them"
+POLICY_UNREAD = (
+    "gate-inputs.json: whether it is what gate/raw/policy.yaml and gate/raw/rules say, as the"
+    " standard library reads no YAML; `baton packet verify` compares them"
 )
 
 
@@ -72,7 +72,7 @@ def _words(files: Mapping[str, bytes], rows: list[str]) -> Iterator[str]:
     if rows:
         yield f"{', '.join(rows)}: what was run elsewhere, taken at its word"
     if any(name.startswith("gate/") for name in files):
-        yield _POLICY
+        yield POLICY_UNREAD
 
 
 def _signer(files: Mapping[str, bytes]) -> str:

@@ -242,7 +242,7 @@ _VERDICTS = {
 def report_row(evidence: Evidence) -> Row:
     """What the recovery report says; each line that it rests on is held against the ledger."""
     question = "Does the recovery report say that nothing was lost, on lines that are there?"
-    path = f"{REPORT}/report.json"
+    path = f"{REPORT}/report.json.gz"
     try:
         report = evidence.json(path)
         known = {(one.chain, one.n): one.hash for one in evidence.events(LEDGER)}

@@ -46,8 +46,8 @@ def _head(decision: _Plain) -> Iterator[str]:
     yield ""
     yield f"**{decision['says']}**"
     yield ""
-    yield "Decided by rule, not by hand: the worst of all criteria below decides, and what could not"
-    yield "be measured is never a yes."
+    yield "Decided by rule, not by hand: the worst of all criteria below decides, and what could"
+    yield "not be measured is never a yes."
     yield ""
     clean = "a clean tree" if release.get("tree_clean") else "a tree with changes"
     signed = release.get("signed_by")

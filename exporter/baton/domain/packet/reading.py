@@ -41,6 +41,8 @@ class Evidence:
             files: bytes by name.
         """
         self.files = files
+        #: What was worked out already, by whatever names it.
+        self.memo: dict[str, Any] = {}
 
     def __contains__(self, path: str) -> bool:
         return path in self.files

@@ -104,8 +104,8 @@ def _unsigned(evidence: Evidence) -> Iterator[Risk]:
         yield Risk(
             id="UNSIGNED",
             kind="unsigned",
-            text="The packet is unsigned: hashes show that it is whole, not who made it. Whoever can"
-            " write all of its files can make another one that verifies.",
+            text="The packet is unsigned: hashes show that it is whole, not who made it. Whoever"
+            " can write all of its files can make another one that verifies.",
             trigger="Somebody who has to trust it did not get it from somebody they trust.",
             mitigation="Compare the manifest's root with one that came another way, or build it"
             " with `baton packet build --sign KEY`.",
@@ -159,7 +159,7 @@ def _engines(evidence: Evidence) -> Iterator[Risk]:
             text="Real processes were tried on SQLite only; PostgreSQL has its tests, and none of"
             " this packet's scenarios.",
             trigger="A fleet over several hosts, which is what PostgreSQL is for.",
-            mitigation="`baton scenario run --engine proc --store postgresql` before such a release.",
+            mitigation="`baton scenario run --engine proc --store postgresql` before it is used.",
             evidence=[evidence.pointer(f"{SCENARIOS_PROC}/environment.json")],
         )
 
@@ -184,7 +184,7 @@ def _refusals_and_faults(evidence: Evidence) -> Iterator[Risk]:
                     trigger="What it would have broken is broken for the first time in production.",
                     mitigation="The scenario does not rest on it (`must_fire`), or it would not"
                     " have passed.",
-                    evidence=[evidence.pointer(f"{folder}/{one.id}/trial.json", "/faults")],
+                    evidence=[evidence.pointer(f"{folder}/{one.id}/trial.json.gz", "/faults")],
                 )
 
 

@@ -52,8 +52,7 @@ def _steps(previous: Any) -> list[str]:
             "There is no earlier release: going back means to run without Baton.",
             "kill -TERM every worker: each drains, and its tasks are released at a super-step.",
             "baton tasks list --store URL  # until nothing is active",
-            "Run the graphs with LangGraph's stock saver on the same database; every thread goes on"
-            " from its last checkpoint.",
+            "Run the graphs with LangGraph's stock saver on the same database; each goes on.",
         ]
     return [
         "Roll one worker at a time; each drains on SIGTERM and its tasks go on elsewhere at once.",
@@ -83,8 +82,8 @@ def _drill(evidence: Evidence) -> dict[str, Any]:
         if one.last_sign_at is not None
     )
     return {
-        "text": f"{len(planned)} tasks were handed on by a worker that was asked to end; the longest"
-        f" took {longest:.3f} s from its release to the first node elsewhere.",
+        "text": f"{len(planned)} tasks were handed on by a worker that was asked to end; the"
+        f" longest took {longest:.3f} s from its release to the first node elsewhere.",
         "takeovers": len(planned),
         "longest_seconds": round(longest, 6),
         "evidence": [

@@ -58,6 +58,13 @@ def shown(evidence: Evidence, folder: str) -> list[Shown]:
     Raises:
         Unreadable: the folder has no summary, or one that cannot be read.
     """
+    if folder not in evidence.memo:
+        evidence.memo[folder] = _all_shown(evidence, folder)
+    found: list[Shown] = evidence.memo[folder]
+    return found
+
+
+def _all_shown(evidence: Evidence, folder: str) -> list[Shown]:
     summary = evidence.json(f"{folder}/summary.json")
     try:
         return [_again(evidence, folder, one) for one in summary["scenarios"]]
@@ -68,10 +75,10 @@ def shown(evidence: Evidence, folder: str) -> list[Shown]:
 def _again(evidence: Evidence, folder: str, told: Mapping[str, Any]) -> Shown:
     place = f"{folder}/{told['id']}"
     kept = Judgement(told["judgement"])
-    path = f"{place}/result.json"
+    path = f"{place}/result.json.gz"
     if path not in evidence:
         return Shown(id=told["id"], path=path, judgement=kept, reason="", differs="has no result")
-    if f"{place}/trial.json" not in evidence:
+    if f"{place}/trial.json.gz" not in evidence:
         # Nothing was performed, and so it cannot have passed.
         refused = str(told["reason"]).startswith(REFUSED)
         said = "passed, and left no trial" if kept is Judgement.PASS else ""
@@ -95,7 +102,7 @@ def _again(evidence: Evidence, folder: str, told: Mapping[str, Any]) -> Shown:
 
 
 def _judged(evidence: Evidence, place: str) -> tuple[Result, Mapping[str, Any]]:
-    facts = evidence.json(f"{place}/trial.json")
+    facts = evidence.json(f"{place}/trial.json.gz")
     try:
         trial = trial_of(
             facts,
@@ -104,12 +111,12 @@ def _judged(evidence: Evidence, place: str) -> tuple[Result, Mapping[str, Any]]:
         )
         return conclude(wanted_in(facts), trial, facts["fired"]), facts
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Unreadable(f"{place}/trial.json", f"is no trial: {error}") from error
+        raise Unreadable(f"{place}/trial.json.gz", f"is no trial: {error}") from error
 
 
 def _apart(evidence: Evidence, place: str, told: Mapping[str, Any], result: Result) -> str:
     """Where what was kept is not what the evidence leads to."""
-    kept = evidence.json(f"{place}/result.json")
+    kept = evidence.json(f"{place}/result.json.gz")
     if (kept["judgement"], kept["reason"]) != (result.judgement.value, result.reason):
         return f"kept as {kept['judgement']}, and its evidence says {result.judgement}"
     again = [
