@@ -85,9 +85,7 @@ class Runner:
 
     def _after(self, stage: Stage, status: Status) -> None:
         if stage.stops and status is not Status.PASS:
-            self._stopped = (
-                f"not run: {stage.id} did not pass, and nothing means anything without"
-            )
+            self._stopped = f"not run: {stage.id} did not pass, and nothing means anything without"
         for name in list(self._behind):
             behind = next(one for one in self.plan.stages if one.id == name)
             if behind.until == stage.id:
