@@ -17,15 +17,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from baton import errors
 from baton.domain.ledger import step_payload
-from baton.errors import (
-    BadInput,
-    BatonError,
-    CommitUnknown,
-    ConnectionCut,
-    LeaseLost,
-    StoreRestored,
-)
+from baton.errors import BadInput, BatonError, CommitUnknown, ConnectionCut, StoreRestored
 from baton.fleet.clock import StoreClock
 from baton.fleet.model import Checkpoint, LeaseKey, ParkedWrite
 from baton.fleet.points import Point, reach
@@ -65,7 +59,7 @@ class DataTables:
         self.url = pool.url
         self.sql = SQL
         self.position = 0
-        self.on_lost: Callable[[LeaseLost, LeaseKey], None] | None = None
+        self.on_lost: Callable[[errors.LeaseLost, LeaseKey], None] | None = None
         self._pid = os.getpid()
         # Held while parked writes are on their way, so that whoever comes after can wait.
         self._flushing = threading.RLock()
@@ -229,7 +223,7 @@ class DataTables:
             return
         try:
             self._write(key, parked, resume=False)
-        except LeaseLost as lost:
+        except errors.LeaseLost as lost:
             # Nobody waits for these, so nobody else would put it on record.
             with self._pool.begun(self._begin) as (connection, write):
                 write.refuse(key)
@@ -267,7 +261,7 @@ class DataTables:
         try:
             return self._pool.retry(call)
         except FenceRefused as refused:
-            raise LeaseLost(key.task_id, key.epoch) from refused
+            raise errors.LeaseLost(key.task_id, key.epoch) from refused
 
     # Checkpoints
 
@@ -309,7 +303,7 @@ class DataTables:
 
         try:
             seq = self._fenced(key, send)
-        except LeaseLost:
+        except errors.LeaseLost:
             # Its parked writes are refused with it, not kept for a later try.
             raise
         except BaseException:

@@ -17,8 +17,9 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Protocol
 
+from baton import errors
 from baton.domain.ledger import GENESIS, StepSealer, step_payload
-from baton.errors import BadInput, BatonError, LeaseLost
+from baton.errors import BadInput, BatonError
 from baton.fleet.clock import StoreClock
 from baton.fleet.model import Checkpoint, LeaseKey, ParkedWrite
 from baton.fleet.points import Point, reach
@@ -95,7 +96,7 @@ class DataFile:
         self.position = 0
         self._pid = os.getpid()
         self.lock = threading.Lock()
-        self.on_lost: Callable[[LeaseLost, LeaseKey], None] | None = None
+        self.on_lost: Callable[[errors.LeaseLost, LeaseKey], None] | None = None
         self._gate = gate
         self._linger_seconds = linger_seconds
         # Parking takes a lock of its own, so that an event loop never waits for a commit.
@@ -205,7 +206,7 @@ class DataFile:
     def _write_parked(self, write: SqliteWrite, key: LeaseKey, parked: list[ParkedWrite]) -> None:
         try:
             write.fence(key)
-        except LeaseLost as lost:
+        except errors.LeaseLost as lost:
             write.refuse(key)
             if self.on_lost is not None:
                 self.on_lost(lost, key)
@@ -305,7 +306,7 @@ class DataFile:
                     self._put(write, key, run_id, worker_id, checkpoint)
                     reach(Point.CKPT_WRITE, key.task_id)
                 except BaseException as error:
-                    if isinstance(error, LeaseLost):
+                    if isinstance(error, errors.LeaseLost):
                         # Its parked writes are refused with it, not kept for a later try.
                         self._undo.pop(key, None)
                     self._rollback()
