@@ -270,7 +270,7 @@ class Course:
         perform_all(chosen(["K01", "Z01"]), SimEngine(), seed=1, out=folder / "scenarios")
         assert main(["compat", "--check", "--out", str(folder / "compat")]) == 0
         (folder / "soak").mkdir()
-        (folder / "soak" / "summary.json").write_text('{"judgement": "PASS"}')
+        (folder / "soak" / "soak.json").write_text('{"judgement": "PASS"}')
 
 
 @pytest.fixture(scope="module")
