@@ -268,7 +268,7 @@ class Course:
         folder = self.folder / "evidence"
         folder.mkdir()
         perform_all(chosen(["K01", "Z01"]), SimEngine(), seed=1, out=folder / "scenarios")
-        assert main(["compat", "--check", "--out", str(folder / "compat")]) == 0
+        assert main(["compat", "--check", "--out", str(folder / "compat.json")]) == 0
         (folder / "soak").mkdir()
         (folder / "soak" / "soak.json").write_text('{"judgement": "PASS"}')
 

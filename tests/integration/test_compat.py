@@ -160,6 +160,10 @@ BROKEN: dict[str, tuple[Plant, str]] = {
         schema(lambda found: found["required"].remove("bounds")),
         "changed: report: report.json bounds (always was yes, is no)",
     ),
+    "a place in the packet": (
+        put(facts, "LAYOUT", facts.LAYOUT[1:]),
+        f"removed: packet: {facts.LAYOUT[0].path}",
+    ),
     "a method": (
         put(facts, "_METHODS", {"Fleet": ("attach",)}),
         "removed: python: baton.Fleet.submit",
@@ -266,10 +270,9 @@ def test_a_whole_surface_that_is_gone_is_told() -> None:
 
 def test_the_gate_reads_the_result(command: Command, tmp_path: Path) -> None:
     """As evidence of a criterion: at /judgement, and thing by thing."""
-    out = tmp_path / "evidence" / "compat"
-    out.parent.mkdir()
+    out = tmp_path / "evidence" / "compat.json"
     assert command("compat", "--check", "--out", str(out)).code == 0
-    document = json.loads((out / "summary.json").read_text())
+    document = json.loads(out.read_text())
     assert evidence_holds(document, "/judgement", "", "PASS", 1).value == 0
     assert evidence_holds(document, "/surfaces", "/removed", "0", 8).value == 0
     broken = {**document, "judgement": "FAIL"}

@@ -44,7 +44,7 @@ def test_the_command_of_both_jobs_runs(tmp_path: Path) -> None:
         others = [one for one in commands if one.startswith("baton ")]
         assert others == [
             "baton scenario run --out evidence/scenarios",
-            "baton compat --check --out evidence/compat",
+            "baton compat --check --out evidence/compat.json",
         ]
     (line,) = lines
     words = shlex.split(line)

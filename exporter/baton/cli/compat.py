@@ -46,10 +46,10 @@ def add(verbs: Verbs) -> None:
     parser.add_argument("--surface", metavar="NAME", help="only this surface, thing by thing")
     parser.add_argument(
         "--out",
-        metavar="DIR",
+        metavar="FILE",
         type=Path,
-        help="with --check, also keep the result there as summary.json, for `baton gate"
-        " --evidence`; a new folder",
+        help="with --check, keep the result there as JSON, such as in the folder that `baton gate"
+        " --evidence` reads; is written over",
     )
     add_json(parser)
     parser.set_defaults(run=run)
@@ -147,13 +147,11 @@ def _show(promised: Surfaces, args: Namespace) -> None:
 
 
 def _check(promised: Surfaces, found: Surfaces, args: Namespace) -> int:
-    from baton.prove.scenarios.evidence import folder
+    from baton.observe.render import write
 
     result = summary(promised, found)
     if args.out is not None:
-        with folder(args.out) as place:
-            text = json.dumps(result, indent=1) + "\n"
-            (place / "summary.json").write_text(text, encoding="utf-8")
+        write({args.out.name: json.dumps(result, indent=1) + "\n"}, args.out.parent)
     if args.json:
         print_json(result)
     else:

@@ -18,6 +18,8 @@ from baton.domain.compat import Things, Value
 from baton.domain.gate.words import EXIT_CODES as GATE_EXIT_CODES
 from baton.domain.ledger import FIELDS, SCHEMA_VERSION, Event, digest
 from baton.domain.metric import Metric, Stability
+from baton.domain.packet.layout import FORMAT as PACKET_FORMAT
+from baton.domain.packet.layout import LAYOUT
 from baton.domain.shapes import SHAPES, Shape
 from baton.observe.report.document import BROKEN, HELD, UNSAID
 from baton.prove.compat.formats import policy_format, report_format, scenario_format
@@ -101,6 +103,12 @@ def _event(type_: str, shape: Shape) -> Iterator[_Thing]:
             yield f"{type_} payload.{key}={'' if word is None else word}", _NOTHING_MORE
 
 
+def _packet() -> Iterator[_Thing]:
+    yield "format", {"is": PACKET_FORMAT}
+    for entry in LAYOUT:
+        yield entry.path, {"always": entry.needed, "origin": entry.origin.value}
+
+
 def _python() -> Iterator[_Thing]:
     for name in baton.__all__:
         found = getattr(baton, name)
@@ -131,5 +139,6 @@ SURFACES: Mapping[str, Callable[[], Things]] = {
     "gate policy": policy_format,
     "scenario": scenario_format,
     "report": report_format,
+    "packet": lambda: dict(_packet()),
     "python": lambda: dict(_python()),
 }
