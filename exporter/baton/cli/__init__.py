@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from baton.cli import (
+    compat,
     demo,
     exporter,
     gate,
@@ -35,6 +36,7 @@ from baton.fleet.fleet import package_version
 
 #: In the order of their names, which is the order of the help.
 VERBS = (
+    compat,
     demo,
     exporter,
     gate,
