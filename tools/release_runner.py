@@ -112,7 +112,7 @@ class Runner:
         why = self._stopped or self._lacking(stage)
         if why:
             return self._entry(stage, began, None, why, stage.run)
-        for name in (*stage.leaves, *([stage.keeps] if stage.keeps else [])):
+        for name in stage.leaves:
             _remove(self.folder / name)
         try:
             words = words_of(stage, self.plan, self.folder, self.root)
@@ -133,15 +133,14 @@ class Runner:
 
     def _executed(self, stage: Stage, words: Sequence[str], output: Path) -> tuple[int | None, str]:
         """Run a command until it ends, or is up, or takes too long; its exit code, and why."""
-        kept = self.folder / f".{stage.id}.kept"
-        with output.open("wb") as said, (kept if stage.keeps else output).open("ab") as results:
+        with output.open("wb") as said:
             try:
                 process = subprocess.Popen(
                     words,
                     cwd=self.root,
                     stdin=subprocess.DEVNULL,
-                    stdout=results,
-                    stderr=said if stage.keeps else subprocess.STDOUT,
+                    stdout=said,
+                    stderr=subprocess.STDOUT,
                     start_new_session=True,
                     env=_environment(self.root),
                 )
@@ -160,8 +159,6 @@ class Runner:
         del self._behind[stage.id]
         if stage.ready is not None and process.returncode == 0:
             return None, f"it ended, and {stage.ready[0]} is not there"
-        if stage.keeps:
-            kept.replace(self.folder / stage.keeps)
         return process.returncode, ""
 
     def _up(self, stage: Stage) -> tuple[int | None, str]:

@@ -38,7 +38,6 @@ class Stage:
     needs: tuple[str, ...] = ()
     stops: bool = False
     leaves: tuple[str, ...] = ()
-    keeps: str = ""
     judged_by: tuple[str, ...] = ()
     ready: tuple[str, str] | None = None
     until: str = ""
@@ -103,7 +102,6 @@ def _stage(table: Table, before: list[str]) -> Stage:
         needs=table.get("needs", lambda p: p.words(before, "stage before it"), _NOTHING),
         stops=table.get("stops", Place.yes, False),
         leaves=table.get("leaves", Place.words, _NOTHING),
-        keeps=table.get("keeps", Place.text, ""),
         judged_by=table.get("judged_by", Place.words, _NOTHING),
         ready=None if ready is None else _ready(ready.table()),
         until=table.get("until", Place.text, ""),
