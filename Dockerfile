@@ -7,6 +7,7 @@ COPY dashboards ./dashboards
 COPY alerts ./alerts
 COPY scenarios ./scenarios
 COPY gates ./gates
+COPY contract ./contract
 RUN pip wheel --no-cache-dir --wheel-dir /wheels '.[postgres]'
 
 FROM python:3.11.13-slim-bookworm

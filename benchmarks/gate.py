@@ -17,6 +17,8 @@ from pathlib import Path
 
 import requests
 
+from baton.domain.gate.bench import judge
+from baton.domain.gate.plan import plan
 from baton.domain.gate.policy import Policy
 from baton.domain.gate.words import Decision
 from baton.prove.demo.cast import free_port
@@ -24,8 +26,6 @@ from baton.prove.demo.prometheus import Prometheus, arguments, find_program
 from baton.prove.gate.client import Access, Client
 from baton.prove.gate.material import Material
 from baton.prove.gate.parse import parse
-from baton.prove.gate.plan import plan
-from baton.prove.gate.running import judge
 from benchmarks.harness import NOISE_MAX, Figure, paired, say
 
 CRITERIA = 50
@@ -122,7 +122,7 @@ def figures(rounds: int) -> list[Figure]:
                 answers=answers,
                 places=places,
             )
-            verdict = judge(material)
+            verdict = judge(material.case())
             assert verdict.decision is Decision.GO, [one.detail for one in verdict.results][:3]
 
         theirs()

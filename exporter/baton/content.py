@@ -1,4 +1,4 @@
-"""Where the content folders are: dashboards, alerts, scenarios and gates.
+"""Where the content folders are: dashboards, alerts, scenarios, gates and the contract.
 
 In a wheel they lie in ``assets/`` beside the modules; in a checkout, at its root. Everything that
 reads content asks here, and nothing goes through ``importlib.resources``: an editable install
@@ -12,7 +12,7 @@ from pathlib import Path
 from baton.errors import ContentMissing
 
 #: The folders that ship with Baton.
-FOLDERS = ("dashboards", "alerts", "scenarios", "gates")
+FOLDERS = ("dashboards", "alerts", "scenarios", "gates", "contract")
 
 
 def root() -> Path:

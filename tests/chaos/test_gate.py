@@ -264,12 +264,13 @@ class Course:
         )
 
     def evidence(self) -> None:
-        """Scenarios that were really performed, and a soak's word."""
+        """Scenarios that were really performed, the contract, and a soak's word."""
         folder = self.folder / "evidence"
         folder.mkdir()
         perform_all(chosen(["K01", "Z01"]), SimEngine(), seed=1, out=folder / "scenarios")
+        assert main(["compat", "--check", "--out", str(folder / "compat.json")]) == 0
         (folder / "soak").mkdir()
-        (folder / "soak" / "summary.json").write_text('{"judgement": "PASS"}')
+        (folder / "soak" / "soak.json").write_text('{"judgement": "PASS"}')
 
 
 @pytest.fixture(scope="module")

@@ -18,11 +18,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from tests.support.command import Command
 
+from baton.domain.gate import telling
+from baton.domain.gate.bench import judge
+from baton.domain.gate.plan import CANARIES
 from baton.domain.gate.words import Reason, Status
-from baton.prove.gate import client, output
+from baton.prove.gate import client
 from baton.prove.gate.gathering import gather
-from baton.prove.gate.plan import CANARIES
-from baton.prove.gate.running import judge
 
 AT = 1_800_000_000.0
 POLICY = """
@@ -361,7 +362,7 @@ def test_a_bad_answer_never_goes(shared: Fake, policy: Path, name: str) -> None:
     slow = reason in (Reason.TIMEOUT, Reason.TOO_SLOW)
     access = client.Access(url=shared.url, timeout_seconds=0.25 if slow else 5.0)
     material = gather(access, policy, {}, AT, store_url=None, archive=None, evidence=None)
-    document = output.decision(judge(material), material)
+    document = telling.decision(judge(material.case()), material.case())
     rows = {row["id"]: row for row in document["criteria"]}
     row = rows["GATE-SELF-TEST" if reason is Reason.GATE_BROKEN else "COV-ONE"]
     assert (row["reason"], row["status"]) == (reason, reason.status)

@@ -42,7 +42,10 @@ def test_the_command_of_both_jobs_runs(tmp_path: Path) -> None:
         lines |= {one for one in commands if "release_gate.py" in one}
         assert environment["BATON_PROMETHEUS"].startswith("https://")
         others = [one for one in commands if one.startswith("baton ")]
-        assert others == ["baton scenario run --out evidence/scenarios"]
+        assert others == [
+            "baton scenario run --out evidence/scenarios",
+            "baton compat --check --out evidence/compat.json",
+        ]
     (line,) = lines
     words = shlex.split(line)
     assert words[:2] == ["python", "gates/release_gate.py"]

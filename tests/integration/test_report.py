@@ -29,7 +29,7 @@ from baton.observe.report.scope import Scope
 from baton.prove.scenarios.library import chosen
 from baton.prove.sim.engine import perform
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text())
+SCHEMA = json.loads((Path(__file__).parents[2] / "contract" / "report.schema.json").read_text())
 VALIDATOR = Draft202012Validator(SCHEMA)
 
 

@@ -19,12 +19,12 @@ from baton.domain.gate.facts import evidence_holds, rules_loaded
 from baton.domain.gate.judging import settle
 from baton.domain.gate.policy import FAMILIES, Criterion, Kind, Limit, Policy, in_order, seconds_of
 from baton.domain.gate.selftest import flaws
+from baton.domain.gate.telling import junit, markdown
 from baton.domain.gate.words import EXIT_CODES, MEANINGS, Decision, Doubt, Reason, Status
 from baton.errors import BadInput, BadPolicy
 from baton.prove.gate.doc import section
-from baton.prove.gate.output import junit, markdown
 from baton.prove.gate.parse import load, parse
-from baton.prove.gate.running import rules_in
+from baton.prove.gate.rules import rules_in
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "gates" / "release.yaml").read_text()

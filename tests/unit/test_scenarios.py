@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from baton.domain.continuity.concluding import Range
 from baton.errors import BadInput, BadScenario
 from baton.prove.scenarios.checks import takeovers_in, wrong_word
 from baton.prove.scenarios.graphs import GRAPHS
 from baton.prove.scenarios.library import chosen, every
-from baton.prove.scenarios.model import ALWAYS, GRAPH_NAMES, Range, Scenario
+from baton.prove.scenarios.model import ALWAYS, GRAPH_NAMES, Scenario
 from baton.prove.scenarios.parse import load, parse
 from baton.prove.scenarios.swarm import swarm
 from baton.prove.scenarios.writing import text_of

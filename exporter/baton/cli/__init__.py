@@ -15,10 +15,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from baton.cli import (
+    compat,
     demo,
     exporter,
     gate,
     ledger,
+    packet,
     render,
     report,
     scenario,
@@ -34,10 +36,12 @@ from baton.fleet.fleet import package_version
 
 #: In the order of their names, which is the order of the help.
 VERBS = (
+    compat,
     demo,
     exporter,
     gate,
     ledger,
+    packet,
     render,
     report,
     scenario,

@@ -112,18 +112,20 @@ def _add_access(parser: Any) -> None:
 
 def run(args: Namespace) -> int:
     """Decide."""
+    from baton.domain.gate import telling
+    from baton.domain.gate.bench import judge
     from baton.domain.gate.words import EXIT_CODES
-    from baton.prove.gate import output, running
+    from baton.prove.gate import output
     from baton.prove.scenarios.evidence import folder
 
     if args.out is not None and args.out.exists() and any(args.out.iterdir()):
         raise BadInput(detail=f"--out {args.out} is not empty; name a new folder")
     material = _gathered(args) if args.replay is None else _replayed(args)
-    verdict = running.judge(material)
+    verdict = judge(material.case())
     if args.out is not None:
         with folder(args.out) as place:
             output.write(place, output.files(verdict, material))
-    document = output.decision(verdict, material)
+    document = telling.decision(verdict, material.case())
     if args.json:
         print_json(document)
     else:
@@ -179,7 +181,7 @@ def _replayed(args: Namespace) -> Material:
 
 
 def _print(document: dict[str, Any]) -> None:
-    from baton.prove.gate.output import sampled, valued
+    from baton.domain.gate.telling import sampled, valued
 
     rows = [
         (row["id"], row["status"], row["reason"], valued(row), row["must"], sampled(row))

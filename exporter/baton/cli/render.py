@@ -17,9 +17,9 @@ def add(verbs: Verbs) -> None:
         verbs,
         "render",
         "write alert rules, dashboards and the pages about them",
-        "Writes alerts/, dashboards/ and docs/ below a folder, from the metric catalogue and your"
-        " settings: budgets, thresholds, pools, job labels, links. The same settings give the same"
-        " bytes. With --check nothing is written; exit 1 names each file that has drifted.",
+        "Writes alerts/, contract/, dashboards/ and docs/ below a folder, from the metric catalogue"
+        " and your settings: budgets, thresholds, pools, job labels, links. The same settings give"
+        " the same bytes. With --check nothing is written; exit 1 names each that has drifted.",
     )
     parser.add_argument(
         "--check", action="store_true", help="compare instead of writing; exit 1 if any differs"
@@ -44,6 +44,7 @@ def run(args: Namespace) -> int:
     """Render."""
     # Imported here: a worker that starts need not wait for what draws dashboards.
     from baton.cli.reference import render_cli_doc
+    from baton.domain.ledger_schema import render_ledger_schema
     from baton.observe import render
     from baton.observe.settings import Settings
     from baton.prove.gate.doc import render_gate_doc
@@ -52,6 +53,7 @@ def run(args: Namespace) -> int:
     settings = Settings() if args.config is None else Settings.load(args.config)
     files = {
         **render.rendered(settings),
+        "contract/ledger.schema.json": render_ledger_schema(),
         "docs/cli.md": render_cli_doc(),
         "docs/gate.md": render_gate_doc(),
         "docs/scenarios.md": render_scenarios_doc(),

@@ -28,6 +28,7 @@ from baton.observe.wording import duration
 #: Between two scrapes, so that a takeover shows while one still looks.
 SCRAPE_SECONDS = 1
 _TIMEOUT_SECONDS = 2.0
+_EXPORTER_JOB = "baton-exporter"
 
 
 def find_program() -> str | None:
@@ -45,7 +46,7 @@ def configuration(exporter: str) -> str:
     rules = glob.escape(str(content.root() / "alerts"))
     discovery = {"url": f"http://{exporter}/sd/workers", "refresh_interval": f"{SCRAPE_SECONDS}s"}
     jobs = [
-        {"job_name": "baton-exporter", "static_configs": [{"targets": [exporter]}]},
+        {"job_name": _EXPORTER_JOB, "static_configs": [{"targets": [exporter]}]},
         {"job_name": "baton-worker", "http_sd_configs": [discovery]},
     ]
     document = {
@@ -195,6 +196,17 @@ class Prometheus:
             )
         except (OSError, KeyError, TypeError):
             return False
+
+    def scraped_since(self) -> float | None:
+        """When the exporter was scraped well for the first time, Unix seconds; None if never.
+
+        Raises:
+            OSError: no answer.
+        """
+        found = self.ask(
+            f'min(min_over_time((timestamp(up{{job="{_EXPORTER_JOB}"}} == 1))[10m:1s]))'
+        )
+        return found[0].value if found else None
 
     def targets_up(self, pool: str) -> tuple[int, int]:
         """How many targets were scraped well at the last attempt, of how many.

@@ -40,6 +40,8 @@ _ASK_SECONDS = 1.0
 #: Ports that are tried before a server is given up.
 _PORTS_MAX = 3
 _START_SECONDS = 60.0
+#: As long as two scrapes take.
+_SCRAPES_SECONDS = 2.0 * prom.SCRAPE_SECONDS
 
 
 class Interrupted(Exception):
@@ -294,6 +296,21 @@ class Stage:
             self.say(f"{error}; the demo goes on without it")
             return
         self.say(f"Prometheus on {self.prometheus.url}")
+
+    def await_scrapes(self) -> None:
+        """Wait until Prometheus, if there is one, has counts from before the first fault."""
+        server = self.prometheus
+        if server is None:
+            return
+
+        def scraped() -> bool:
+            try:
+                since = server.scraped_since()
+            except OSError:
+                return False
+            return since is not None and time.time() - since > _SCRAPES_SECONDS
+
+        self.wait(scraped, "waiting for the first scrapes", _START_SECONDS)
 
     def _prometheus(self, program: str) -> prom.Prometheus:
         """Start it on a free port, and on another should that be taken meanwhile."""

@@ -29,9 +29,9 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
 from baton.domain.gate.answers import Answer
+from baton.domain.gate.plan import Ask
 from baton.domain.gate.words import Reason
 from baton.errors import BadInput
-from baton.prove.gate.plan import Ask
 
 TOKEN_VARIABLE = "BATON_PROMETHEUS_TOKEN"  # noqa: S105 - the name of a variable
 BASIC_VARIABLE = "BATON_PROMETHEUS_BASIC"

@@ -63,6 +63,7 @@ jobs:
           python-version: "3.12"
       - run: pip install '.[gates,postgres]'
       - run: baton scenario run --out evidence/scenarios
+      - run: baton compat --check --out evidence/compat.json
       - run: python gates/release_gate.py --evidence evidence --out gate-out
         env:
           BATON_PROMETHEUS: https://prometheus.example.org
@@ -87,6 +88,7 @@ gate:
   script:
     - pip install '.[gates,postgres]'
     - baton scenario run --out evidence/scenarios
+    - baton compat --check --out evidence/compat.json
     - python gates/release_gate.py --evidence evidence --out gate-out
   artifacts:
     when: always

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from baton import content
+from baton.domain.gate.bench import LEDGER
+from baton.domain.gate.plan import plan
 from baton.domain.gate.policy import FROM_LEDGER, Kind, Policy
 from baton.domain.ledger import Event
 from baton.errors import BadInput
@@ -18,8 +20,7 @@ from baton.fleet.archive import read_archives
 from baton.fleet.store import Store, open_store
 from baton.prove.gate import parse
 from baton.prove.gate.client import Access, Client
-from baton.prove.gate.material import LEDGER, POLICY, Material
-from baton.prove.gate.plan import plan
+from baton.prove.gate.material import POLICY, Material
 
 _EVIDENCE_BYTES_MAX = 16 * 1024 * 1024
 

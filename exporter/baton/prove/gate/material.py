@@ -15,18 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from baton.domain.gate.answers import Answer
+from baton.domain.gate.bench import LEDGER, Case
+from baton.domain.gate.facts import Rule
+from baton.domain.gate.plan import Ask, plan
 from baton.domain.gate.policy import Policy
 from baton.domain.gate.words import Reason
 from baton.domain.ledger import Event, event_from_dict
 from baton.errors import BadInput
 from baton.fleet.fleet import package_version
 from baton.prove.gate import parse
-from baton.prove.gate.plan import Ask, plan
+from baton.prove.gate.rules import rules_in
 
 FORMAT = "baton-gate-1"
 INDEX = "index.json"
 POLICY = "policy.yaml"
-LEDGER = "ledger.jsonl.gz"
 
 _NAME = re.compile(r"[\w.-]+(?:/[\w.-]+)*")
 
@@ -69,8 +71,34 @@ class Material:
         lines = gzip.decompress(self.files[LEDGER]).decode().splitlines()
         return [event_from_dict(json.loads(line)) for line in lines]
 
-    def rule_files(self) -> Iterator[bytes]:
+    def case(self) -> Case:
+        """The material as it is judged."""
+        own = "evidence/"
+        return Case(
+            at=self.at,
+            version=self.version,
+            prometheus=self.prometheus,
+            policy=self.policy,
+            policy_sha256=self.digest(POLICY),
+            store=self.store,
+            answers=self.answers,
+            places=self.places,
+            digests={name: self.digest(name) for name in self.files},
+            rules=self.rules,
+            evidence={
+                name.removeprefix(own): data
+                for name, data in self.files.items()
+                if name.startswith(own)
+            },
+            ledger=self.events,
+        )
+
+    def rules(self) -> list[Rule]:
         """The rules of the repository."""
+        return [rule for text in self.rule_files() for rule in rules_in(text)]
+
+    def rule_files(self) -> Iterator[bytes]:
+        """The files of the rules of the repository."""
         yield from (data for name, data in self.files.items() if name.startswith("rules/"))
 
     def index(self) -> bytes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, NoReturn, TypeVar
 
@@ -15,6 +17,33 @@ from baton.errors import BadScenario
 T = TypeVar("T")
 
 _YES_NO = {"true": True, "false": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a reader asked of a file: what its format knows, as far as the file leads there.
+
+    Attributes:
+        keys: by mapping and key, whether it has to be there.
+        words: by mapping or key and word, what kind of word it is.
+    """
+
+    keys: dict[tuple[str, str], bool] = field(default_factory=dict)
+    words: dict[tuple[str, str], str] = field(default_factory=dict)
+
+
+_LISTENER: ContextVar[Asked | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def listening() -> Iterator[Asked]:
+    """Note what readers ask while the body runs; the compatibility baseline is made of it."""
+    asked = Asked()
+    token = _LISTENER.set(asked)
+    try:
+        yield asked
+    finally:
+        _LISTENER.reset(token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +109,7 @@ class Place:
     def one_of(self, known: Iterable[str], what: str) -> str:
         """One of a list of words."""
         text, words = self.text(), sorted(map(str, known))
+        self._tell(words, what)
         if text not in words:
             near = get_close_matches(text, words, 1)
             self.wrong(
@@ -87,6 +117,10 @@ class Place:
                 f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(words)}",
             )
         return text
+
+    def _tell(self, words: Iterable[str], what: str) -> None:
+        if (asked := _LISTENER.get()) is not None:
+            asked.words.update({(self.name, str(word)): what for word in words})
 
     # Collections
 
@@ -103,6 +137,7 @@ class Place:
     def words(self, known: Iterable[str] | None = None, what: str = "") -> tuple[str, ...]:
         """A list of texts, each at most once."""
         known = None if known is None else list(known)
+        self._tell(known or (), what)
         found: dict[str, None] = {}
         for item in self.items():
             text = item.text() if known is None else item.one_of(known, what)
@@ -147,7 +182,9 @@ class Table:
         Raises:
             BadScenario: it is not.
         """
-        found = self.maybe(key)
+        self._asked.add(key)
+        self._tell(key, needed=True)
+        found = self._places.get(key)
         if found is None:
             self.place.wrong(f"{self.place.name} has no {key!r}", f"add `{key}: …`")
         return found
@@ -155,7 +192,13 @@ class Table:
     def maybe(self, key: str) -> Place | None:
         """A key that may be there."""
         self._asked.add(key)
+        self._tell(key, needed=False)
         return self._places.get(key)
+
+    def _tell(self, key: str, *, needed: bool) -> None:
+        if (asked := _LISTENER.get()) is not None:
+            known = asked.keys.get((self.place.name, key), True)
+            asked.keys[self.place.name, key] = needed and known
 
     def get(self, key: str, read: Callable[[Place], T], default: T) -> T:
         """The value of a key as ``read`` takes it, or the default."""

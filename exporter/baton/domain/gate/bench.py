@@ -1,4 +1,4 @@
-"""A decision from the material: each criterion judged, what rests on what, the gate's own test."""
+"""A decision from what was kept: each criterion judged, what rests on what, the gate's own test."""
 
 from __future__ import annotations
 
@@ -9,17 +9,49 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-import yaml
-
 from baton.domain.gate import facts
 from baton.domain.gate.answers import Answer, data_of, matrix_of, vector_of
 from baton.domain.gate.judging import Measured, Result, compared, doubted, judge_query, settle
-from baton.domain.gate.policy import FROM_LEDGER, SELF_TEST, Criterion, Kind, seconds_of
+from baton.domain.gate.plan import CANARIES, Ask, asks_of, counts, query
+from baton.domain.gate.policy import FROM_LEDGER, SELF_TEST, Criterion, Kind, Policy
 from baton.domain.gate.selftest import flaws
 from baton.domain.gate.words import Decision, Doubt, Reason, decide
 from baton.domain.ledger import Event
-from baton.prove.gate.material import LEDGER, Material
-from baton.prove.gate.plan import CANARIES, asks_of, counts, query
+
+#: The name of the kept ledger.
+LEDGER = "ledger.jsonl.gz"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """Everything that a decision rests on, read and ready to be judged.
+
+    Attributes:
+        at: the one time that everything was asked about, Unix seconds.
+        version: of Baton, that asked.
+        prometheus: the server's address.
+        policy_sha256: of the policy's file.
+        store: about the ledger; None where no store was given.
+        answers: what came back, by what was asked.
+        places: the file of each answer, by what was asked.
+        digests: SHA-256 of every kept file by its name.
+        rules: reads the rules of the repository.
+        evidence: results of scenarios and soaks, by the name of their file.
+        ledger: reads the ledger, in the order of its tail; raises ValueError where it is none.
+    """
+
+    at: float
+    version: str
+    prometheus: str
+    policy: Policy
+    policy_sha256: str
+    store: Mapping[str, Any] | None
+    answers: Mapping[Ask, Answer]
+    places: Mapping[Ask, str]
+    digests: Mapping[str, str]
+    rules: Callable[[], Sequence[facts.Rule]]
+    evidence: Mapping[str, bytes]
+    ledger: Callable[[], list[Event]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,21 +78,21 @@ class Verdict:
     references: Mapping[str, tuple[Reference, ...]]
 
 
-def judge(material: Material) -> Verdict:
-    """Judge what was gathered."""
-    bench = _Bench(material)
+def judge(case: Case) -> Verdict:
+    """Judge what was kept."""
+    bench = _Bench(case)
     own = bench.self_test()
-    results = (own, *settle(material.policy, material.at, bench.judge))
+    results = (own, *settle(case.policy, case.at, bench.judge))
     return Verdict(
         decision=decide(one.status for one in results),
         results=results,
         references={
             SELF_TEST: tuple(
-                bench.reference("query", query(one.query, material.at)) for one, _ in CANARIES
+                bench.reference("query", query(one.query, case.at)) for one, _ in CANARIES
             ),
             **{
                 criterion.id: bench.references(criterion, _by_id(results, criterion.id))
-                for criterion in material.policy.criteria
+                for criterion in case.policy.criteria
             },
         },
     )
@@ -73,9 +105,9 @@ def _by_id(results: Sequence[Result], id_: str) -> Result:
 class _Bench:
     """Judges one criterion after another from the same material."""
 
-    def __init__(self, material: Material) -> None:
-        self.material = material
-        self.policy = material.policy
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.policy = case.policy
         self._kinds: Mapping[Kind, Callable[[Criterion], Measured]] = {
             Kind.CATALOGUE: self._catalogue,
             Kind.RULES: self._rules,
@@ -93,7 +125,7 @@ class _Bench:
                 return judge_query(
                     criterion,
                     self.policy,
-                    self.material.at,
+                    self.case.at,
                     self._answers(criterion),
                     counts=counts(criterion),
                 )
@@ -111,10 +143,8 @@ class _Bench:
         subject = replace(CANARIES[0][0], id=SELF_TEST)
         wrong = flaws()
         for canary, expected in CANARIES:
-            answer = self.material.answers[query(canary.query, self.material.at)]
-            found = judge_query(
-                canary, self.policy, self.material.at, {"query": answer}, counts=False
-            )
+            answer = self.case.answers[query(canary.query, self.case.at)]
+            found = judge_query(canary, self.policy, self.case.at, {"query": answer}, counts=False)
             if found.reason is expected:
                 continue
             if found.reason not in (Reason.OK, Reason.THRESHOLD):
@@ -129,28 +159,29 @@ class _Bench:
     # Kinds
 
     def _answers(self, criterion: Criterion) -> Mapping[str, Answer]:
-        asks = asks_of(criterion, self.policy, self.material.at)
-        return {role: self.material.answers[ask] for role, ask in asks.items()}
+        asks = asks_of(criterion, self.policy, self.case.at)
+        return {role: self.case.answers[ask] for role, ask in asks.items()}
 
     def _catalogue(self, criterion: Criterion) -> Measured:
-        points = vector_of(self._answers(criterion)["query"], self.material.at)
+        points = vector_of(self._answers(criterion)["query"], self.case.at)
         return facts.catalogue_served(points, criterion.options.get("optional", ()))
 
     def _rules(self, criterion: Criterion) -> Measured:
         data = data_of(self._answers(criterion)["rules"])
-        wanted = [rule for text in self.material.rule_files() for rule in rules_in(text)]
-        return facts.rules_loaded(_dated(data), wanted, self.material.at, self.policy.stale_seconds)
+        return facts.rules_loaded(
+            _dated(data), self.case.rules(), self.case.at, self.policy.stale_seconds
+        )
 
     def _agreement(self, criterion: Criterion) -> Measured:
         window = self.policy.stale_seconds
-        tracks = matrix_of(self._answers(criterion)["counts"], self.material.at, window)
+        tracks = matrix_of(self._answers(criterion)["counts"], self.case.at, window)
         return facts.metrics_agree(
             tracks, criterion.options["metrics"], self._events, self.policy.slack_seconds
         )
 
     def _evidence(self, criterion: Criterion) -> Measured:
         name = criterion.option("file")
-        data = self.material.files.get(f"evidence/{name}")
+        data = self.case.evidence.get(name)
         if data is None:
             raise Doubt(Reason.NO_EVIDENCE, f"no {name} in the evidence")
         try:
@@ -168,7 +199,7 @@ class _Bench:
     # The ledger
 
     def _need_ledger(self) -> None:
-        store = self.material.store
+        store = self.case.store
         if store is None:
             raise Doubt(Reason.NO_STORE, "continuity is judged from the ledger")
         if store["pruned_chains"] and not store["archived"]:
@@ -180,16 +211,16 @@ class _Bench:
 
     @cached_property
     def _events(self) -> list[Event]:
-        return self.material.events()
+        return self.case.ledger()
 
     # References
 
     def reference(self, role: str, ask: Any, pointer: str = "/data/result") -> Reference:
         """Where an answer is kept."""
-        return self._file(role, self.material.places[ask], pointer)
+        return self._file(role, self.case.places[ask], pointer)
 
     def _file(self, role: str, name: str, pointer: str) -> Reference:
-        digest = self.material.digest(name)
+        digest = self.case.digests[name]
         return Reference(role=role, file=f"raw/{name}", sha256=digest, pointer=pointer)
 
     def references(self, criterion: Criterion, result: Result) -> tuple[Reference, ...]:
@@ -197,26 +228,14 @@ class _Bench:
         pointers = result.measured.pointers if result.measured else {}
         found = [
             self.reference(role, ask, pointers.get(role, "/data"))
-            for role, ask in asks_of(criterion, self.policy, self.material.at).items()
+            for role, ask in asks_of(criterion, self.policy, self.case.at).items()
         ]
-        if criterion.kind in FROM_LEDGER and LEDGER in self.material.files:
+        if criterion.kind in FROM_LEDGER and LEDGER in self.case.digests:
             found.append(self._file("ledger", LEDGER, ""))
         name = f"evidence/{criterion.option('file')}"
-        if criterion.kind is Kind.EVIDENCE and name in self.material.files:
+        if criterion.kind is Kind.EVIDENCE and name in self.case.digests:
             found.append(self._file("evidence", name, pointers.get("evidence", "")))
         return tuple(found)
-
-
-def rules_in(text: bytes) -> list[facts.Rule]:
-    """The rules of a rule file."""
-    found: list[facts.Rule] = []
-    for group in yaml.safe_load(text)["groups"]:
-        for rule in group["rules"]:
-            hold = seconds_of(rule["for"]) if "for" in rule else 0.0
-            labels = tuple(sorted((rule.get("labels") or {}).items()))
-            name = rule.get("alert") or rule["record"]
-            found.append((group["name"], name, rule["expr"], hold, labels))
-    return found
 
 
 def _dated(data: Any) -> Any:
