@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import signal
@@ -66,6 +67,7 @@ def test_killed_and_resumed_it_ends_in_the_same_digest(baton: Command, tmp_path:
     resumed = baton("soak", "--cycles", cycles, "--resume", str(cut))
     straight = baton("soak", "--cycles", cycles, "--seed", "9", "--out", str(whole))
     assert (resumed.code, straight.code) == (0, 0)
+    assert gc.isenabled()
     for name in ("soak.json", checkpoint.CYCLES):
         assert (cut / name).read_bytes() == (whole / name).read_bytes()
     said = json.loads((cut / "soak.json").read_text())

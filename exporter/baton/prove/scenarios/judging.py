@@ -52,7 +52,7 @@ class Result:
     """What came of one scenario.
 
     Attributes:
-        verdicts: of all assertions, those included that the scenario does not ask for.
+        verdicts: of all assertions, or (``Performance.asked_only``) of those it asks for.
         asked: the assertions that it asks for.
     """
 
@@ -86,7 +86,7 @@ def expected_of(
     """
     expect, bounds = scenario.expect, scenario.expect.bounds
     happened = all(fact.fired for fact in faults if fact.must_fire)
-    words = lease_words(events)
+    words = lease_words(events) if expect.lease else {}
     lease = {
         task: words.get(task, "") if words.get(task) in right else right[0]
         for task, right in expect.lease.items()
@@ -114,14 +114,15 @@ def conclude(scenario: Scenario, performance: Performance) -> Result:
         scenario: the scenario.
         performance: what it left behind.
     """
-    verdicts = judge(performance.trial)
+    asked = scenario.expect.assertions
+    verdicts = judge(performance.trial, asked if performance.asked_only else None)
     findings = tuple(_findings(scenario, performance))
-    judgement, reason = _verdict(scenario.expect.assertions, verdicts, findings)
+    judgement, reason = _verdict(asked, verdicts, findings)
     return Result(
         judgement=judgement,
         reason=reason,
         verdicts=verdicts,
-        asked=scenario.expect.assertions,
+        asked=asked,
         findings=findings,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import resource
@@ -9,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from baton.domain.words import EventType
@@ -62,27 +64,41 @@ def soak(
             seconds is not None and at.seconds >= seconds
         )
 
-    while not over():
-        cpu, wall = time.process_time(), time.monotonic()
-        scenario, seed = plan.next()
-        done = perform_one(scenario, engine, seed)
-        record = _record(folder.checkpoint.cycle + 1, done)
-        timing = {
-            "cycle": record["cycle"],
-            "cpu_seconds": time.process_time() - cpu,
-            "wall_seconds": time.monotonic() - wall,
-            "takeovers": record["takeovers"],
-            "memory_bytes": _memory_bytes(),
-            "open_files": _open_files(),
-            "store_bytes": _figure(done, "store_bytes"),
-        }
-        if record["cycle"] % _TWICE == 0:
-            again = _record(record["cycle"], perform_one(scenario, engine, seed))
-            record |= {"repeated": 1, "differing": int(again["digest"] != record["digest"])}
-        _keep(folder.path, record, done)
-        counts = {name: folder.checkpoint.counts[name] + record.get(name, 0) for name in COUNTED}
-        folder.save(chance, counts, time.monotonic() - began, record, timing)
-        told(folder)
+    # Nothing that is there now is ever garbage, and that of a cycle is taken out before the next:
+    # in the middle of one, the collector would look at everything again and again.
+    gc.freeze()
+    gc.disable()
+    try:
+        while not over():
+            _cycle(folder, engine, plan, chance, began)
+            told(folder)
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+def _cycle(folder: Folder, engine: Engine, plan: Plan, chance: Random, began: float) -> None:
+    """Perform the next cycle, and make it durable."""
+    cpu, wall = time.process_time(), time.monotonic()
+    gc.collect()
+    scenario, seed = plan.next()
+    done = perform_one(scenario, engine, seed)
+    record = _record(folder.checkpoint.cycle + 1, done)
+    timing = {
+        "cycle": record["cycle"],
+        "cpu_seconds": time.process_time() - cpu,
+        "wall_seconds": time.monotonic() - wall,
+        "takeovers": record["takeovers"],
+        "memory_bytes": _memory_bytes(),
+        "open_files": _open_files(),
+        "store_bytes": _figure(done, "store_bytes"),
+    }
+    if record["cycle"] % _TWICE == 0:
+        again = _record(record["cycle"], perform_one(scenario, engine, seed))
+        record |= {"repeated": 1, "differing": int(again["digest"] != record["digest"])}
+    _keep(folder.path, record, done)
+    counts = {name: folder.checkpoint.counts[name] + record.get(name, 0) for name in COUNTED}
+    folder.save(chance, counts, time.monotonic() - began, record, timing)
 
 
 def _record(cycle: int, done: Done) -> dict[str, Any]:
