@@ -75,6 +75,10 @@ def test_killed_and_resumed_it_ends_in_the_same_digest(baton: Command, tmp_path:
     assert (counts["cycles"], counts["passed"]) == (int(cycles), int(cycles))
     assert counts["takeovers"] > 0
     assert 0 < counts["faults_fired"] <= counts["faults_planned"]
+    kinds = said["faults_by_kind"].values()
+    assert sum(kind["planned"] for kind in kinds) == counts["faults_planned"]
+    assert sum(kind["fired"] for kind in kinds) == counts["faults_fired"]
+    assert said["faults_by_kind"]["sigkill"]["fired"] > 0
     assert counts["repeated"] == int(cycles) // 3
     assert counts["differing"] == counts["violations"] == 0
     assert said["failure_probability_of_a_cycle_at_most"] == pytest.approx(

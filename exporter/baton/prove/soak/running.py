@@ -8,16 +8,17 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from baton.domain.continuity.model import FaultFact
 from baton.domain.words import EventType
 from baton.prove.scenarios import evidence
 from baton.prove.scenarios.engine import Engine
 from baton.prove.scenarios.judging import Judgement
-from baton.prove.scenarios.model import Scenario
+from baton.prove.scenarios.model import Fault, Scenario
 from baton.prove.scenarios.running import Done, perform_one
 from baton.prove.scenarios.writing import text_of
 from baton.prove.soak.checkpoint import COUNTED, Folder
@@ -124,6 +125,7 @@ def _record(cycle: int, done: Done) -> dict[str, Any]:
         "takeovers": sum(e.type == EventType.CLAIMED and bool(e.reason) for e in events),
         "faults_planned": sum(fault.times for fault in done.scenario.faults),
         "faults_fired": sum(fact.fired for fact in faults),
+        "faults_by_kind": _by_kind(done.scenario.faults, faults),
         "violations": sum(
             verdict.violations
             for verdict in done.result.verdicts
@@ -131,6 +133,17 @@ def _record(cycle: int, done: Done) -> dict[str, Any]:
         ),
         "simulated_us": round(_figure(done, "simulated_seconds") * 1e6),
     }
+
+
+def _by_kind(planned: Iterable[Fault], seen: Iterable[FaultFact]) -> dict[str, list[int]]:
+    """By what they do, how many faults were planned and how many fired."""
+    fired = {fact.name: fact.fired for fact in seen}
+    kinds: dict[str, list[int]] = {}
+    for fault in planned:
+        of_kind = kinds.setdefault(fault.do.value, [0, 0])
+        of_kind[0] += fault.times
+        of_kind[1] += fired.get(fault.name, 0)
+    return kinds
 
 
 def _figure(done: Done, name: str) -> float:
