@@ -6,13 +6,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import baton
+from baton.domain.continuity import ASSERTIONS
 from baton.domain.continuity.portable import effects_of, steps_of
+from baton.domain.continuity.registry import FOUND
 from baton.fleet import moves, points, protocol, sqlite_data, sqlite_write
 from baton.fleet.lease import LiveSession
 from baton.fleet.transactions import Store
@@ -25,6 +28,7 @@ from baton.prove.scenarios.running import perform_all, perform_one
 from baton.prove.scenarios.swarm import shrink, swarm
 from baton.prove.scenarios.writing import text_of
 from baton.prove.sim.engine import SimEngine, perform
+from baton.prove.soak import plan
 
 SIM = SimEngine()
 
@@ -275,3 +279,54 @@ def test_an_engine_that_fails_is_an_error(monkeypatch: pytest.MonkeyPatch) -> No
     result = result_of("K01")
     assert result.judgement is Judgement.ERROR
     assert result.reason == "ZeroDivisionError: over"
+
+
+# What a soak takes down and has judged
+
+
+class _BrokenChecker(Exception):
+    """What a checker fails of."""
+
+
+def _broken(reading: Any) -> Any:
+    raise _BrokenChecker(type(reading).__name__)
+
+
+@pytest.mark.parametrize("scenario", [*chosen(["K01"]), *swarm(1, 3), plan.relay(1, runners=3)])
+def test_what_is_asked_for_is_judged_the_same_though_nothing_else_is(scenario: Scenario) -> None:
+    """What is asked for is judged the same though nothing else is."""
+    everything, asked = (
+        perform_one(scenario, engine, 4) for engine in (SIM, SimEngine(asked_only=True))
+    )
+    assert everything.performance is not None
+    assert asked.performance is not None
+    assert asked.performance.trial.events == everything.performance.trial.events
+    wanted = [
+        one for one in everything.result.verdicts if one.assertion in scenario.expect.assertions
+    ]
+    assert list(asked.result.verdicts) == wanted
+    assert {one.assertion for one in wanted} == set(scenario.expect.assertions)
+    assert (asked.result.judgement, asked.result.reason) == (Judgement.PASS, "")
+
+
+@pytest.mark.parametrize("name", plan.relay(1).expect.assertions)
+def test_a_checker_that_fails_has_passed_nothing(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checker that fails has passed nothing."""
+    real = FOUND[name]
+    monkeypatch.setitem(ASSERTIONS, name, replace(real, hold=_broken))  # type: ignore[arg-type]
+    result = perform_one(plan.relay(1, deaths=1, runners=2), SimEngine(asked_only=True), 1).result
+    assert result.judgement is Judgement.INCONCLUSIVE
+    assert result.reason == f"{name}: the judging failed: _BrokenChecker: Reading"
+
+
+def test_each_death_in_a_relay_is_a_takeover_of_every_task() -> None:
+    """Each death in a relay is a takeover of every task: to a step that comes after it."""
+    events = perform(plan.relay(1, deaths=5, runners=6), 2).trial.events
+    claims = [event for event in events if event.type == "claimed" and event.reason]
+    assert [event.reason for event in claims] == ["crashed"] * 30
+    for claim in claims:
+        own = [e for e in events if e.task_id == claim.task_id and e.epoch == claim.epoch]
+        assert [event.type for event in own[:3]] == ["claimed", "resumed", "step"]
+        assert own[1].data["outcome"] == "resumed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import signal
@@ -66,6 +67,7 @@ def test_killed_and_resumed_it_ends_in_the_same_digest(baton: Command, tmp_path:
     resumed = baton("soak", "--cycles", cycles, "--resume", str(cut))
     straight = baton("soak", "--cycles", cycles, "--seed", "9", "--out", str(whole))
     assert (resumed.code, straight.code) == (0, 0)
+    assert gc.isenabled()
     for name in ("soak.json", checkpoint.CYCLES):
         assert (cut / name).read_bytes() == (whole / name).read_bytes()
     said = json.loads((cut / "soak.json").read_text())
@@ -73,6 +75,10 @@ def test_killed_and_resumed_it_ends_in_the_same_digest(baton: Command, tmp_path:
     assert (counts["cycles"], counts["passed"]) == (int(cycles), int(cycles))
     assert counts["takeovers"] > 0
     assert 0 < counts["faults_fired"] <= counts["faults_planned"]
+    kinds = said["faults_by_kind"].values()
+    assert sum(kind["planned"] for kind in kinds) == counts["faults_planned"]
+    assert sum(kind["fired"] for kind in kinds) == counts["faults_fired"]
+    assert said["faults_by_kind"]["sigkill"]["fired"] > 0
     assert counts["repeated"] == int(cycles) // 3
     assert counts["differing"] == counts["violations"] == 0
     assert said["failure_probability_of_a_cycle_at_most"] == pytest.approx(

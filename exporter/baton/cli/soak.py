@@ -69,7 +69,7 @@ def run(args: Namespace) -> int:
         raise BadInput(detail="give --out DIR to begin a soak, or --resume DIR to go on with one")
     if args.engine not in (None, SimEngine.name):
         raise BadInput(detail="the proc engine is not in this version yet; use --engine sim")
-    engine = SimEngine()
+    engine = SimEngine(asked_only=True)
     place = (
         resumed(args.resume)
         if args.out is None

@@ -22,6 +22,9 @@ HOLDER_EVENTS = frozenset(
     }
 )
 
+#: The types by their names.
+_BY_NAME: Mapping[str, EventType] = {type_.value: type_ for type_ in SHAPES}
+
 #: A claim of a task in one of these begins a run; only external tasks are claimed so.
 _OVER = frozenset({_T.DONE, _T.FAILED, _T.INTERRUPTED})
 
@@ -78,9 +81,9 @@ class ChainState:
             self.steps = {}
         self.n, self.hash, self.at = event.n, event.hash, event.at
         self.seq = max(self.seq, event.seq)
-        if event.type not in SHAPES or event.type == _E.FAULT_INJECTED:
+        type_ = _BY_NAME.get(event.type)
+        if type_ is None or type_ is _E.FAULT_INJECTED:
             return
-        type_ = EventType(event.type)
         after = state_after(self, type_, data) or _likely(type_, data)
         if SHAPES[type_].chain == "task":
             self._advance_task(event, type_, data, after)

@@ -92,6 +92,11 @@ def _timed(type_: EventType) -> tuple[str, ...]:
     return tuple(key for key in keys if key.endswith(("_us", "_at")))
 
 
+@cache
+def _lengths(type_: EventType) -> tuple[str, ...]:
+    return tuple(key for key in _timed(type_) if key.endswith("_us"))
+
+
 def _enter(meaning: str, find: Callable[..., Any]) -> str:
     name = find.__name__
     CHECKS[name] = Check(name, meaning, cleandoc(find.__doc__ or ""))
@@ -221,7 +226,8 @@ def word_unknown(seen: Seen) -> str | None:
 @_meaning("An id that correlates the event is missing.")
 def correlation_missing(seen: Seen) -> str | None:
     """A field that the shape of *e* lists among its ids is null or empty."""
-    missing = [name for name in seen.shape.ids if getattr(seen.event, name) in (None, "")]
+    event = seen.event
+    missing = [name for name in seen.shape.ids if getattr(event, name) in (None, "")]
     return f"without {', '.join(missing)}" if missing else None
 
 
@@ -232,14 +238,14 @@ def correlation_mismatch(seen: Seen) -> str | None:
     A new run id comes with ``submitted``, ``resume_requested``, an operator's retry, and the
     claim of a thread of somebody's own runtime that was over; with nothing else.
     """
-    event, before = seen.event, seen.before
-    named = {
-        "task": task_chain(event.task_id or ""),
-        "session": session_chain(event.session_id or ""),
-    }
-    if event.chain != named.get(seen.shape.chain, event.chain):
-        return f"its ids name the chain {named[seen.shape.chain]}"
-    if seen.shape.chain != "task" or before.blind or before.run_id is None:
+    event, before, kind = seen.event, seen.before, seen.shape.chain
+    if kind == "task":
+        named = task_chain(event.task_id or "")
+    else:
+        named = session_chain(event.session_id or "") if kind == "session" else event.chain
+    if event.chain != named:
+        return f"its ids name the chain {named}"
+    if kind != "task" or before.blind or before.run_id is None:
         return None
     if begins_run(before, seen.type, seen.data):
         return f"run {event.run_id} is not new" if event.run_id == before.run_id else None
@@ -317,9 +323,9 @@ def negative_time(seen: Seen) -> str | None:
     event, data = seen.event, seen.data
     if seen.before.at is not None and event.at < seen.before.at:
         return f"{seen.before.at - event.at} us before the event before it"
-    for key in _timed(seen.type):
+    for key in _lengths(seen.type):
         value = data.get(key)
-        if key.endswith("_us") and type(value) is int and value < 0:
+        if type(value) is int and value < 0:
             return f"{key} of {value}"
     if "lost_at" in data:
         passed = (data.get("last_sign_at"), data["lost_at"], event.at)

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from json.encoder import encode_basestring_ascii as _quoted
 from operator import attrgetter
 from typing import Any
@@ -109,7 +110,18 @@ def session_chain(session_id: str) -> str:
     return f"session:{session_id}"
 
 
-_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+def _made_once(encoder: json.JSONEncoder) -> Callable[[Any], str]:
+    """What ``encoder.encode`` does, without making its C encoder anew for every call."""
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return encoder.encode
+    separators = (encoder.key_separator, encoder.item_separator)
+    switches = (encoder.sort_keys, encoder.skipkeys, encoder.allow_nan)
+    encode = make(None, encoder.default, _quoted, None, *separators, *switches)
+    return lambda value: "".join(encode(value, 0))
+
+
+_canonical = _made_once(json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False))
 
 
 def canonical_payload(fields: Mapping[str, Any]) -> str:
@@ -269,10 +281,16 @@ def step_payload(
     )
 
 
+_ROW = ("seq", *FIELDS, "hash")
+
+
 def event_from_row(row: tuple[Any, ...]) -> Event:
     """Read back ``(seq, *seal(...))``."""
-    seq, *fields, hash_ = row
-    return Event(**dict(zip(FIELDS, fields, strict=True)), hash=hash_, seq=seq)
+    # Not by ``Event(...)``, which sets the fields of a frozen class one by one: whole ledgers are
+    # read through here.
+    event = object.__new__(Event)
+    event.__dict__.update(zip(_ROW, row, strict=True))
+    return event
 
 
 #: The type of each field of a written event, and those that may be absent.
@@ -283,6 +301,14 @@ _TYPES: Mapping[str, type] = {
 _MAY_LACK = frozenset(
     {"task_id", "run_id", "step_id", "worker_id", "session_id", "epoch", "reason"}
 )
+_all_fields = attrgetter(*_TYPES)
+
+#: The types of all fields as most events have them: looked up at once, and not one by one.
+_PLAIN = frozenset(
+    tuple(type(None) if name in lacking else wanted for name, wanted in _TYPES.items())
+    for count in range(len(_MAY_LACK) + 1)
+    for lacking in map(frozenset, combinations(sorted(_MAY_LACK), count))
+)
 
 
 def odd_field(fields: Mapping[str, Any] | Event) -> str | None:
@@ -291,6 +317,8 @@ def odd_field(fields: Mapping[str, Any] | Event) -> str | None:
     Args:
         fields: an event, or plain values by name.
     """
+    if isinstance(fields, Event) and tuple(map(type, _all_fields(fields))) in _PLAIN:
+        return None
     for name, wanted in _TYPES.items():
         value = getattr(fields, name) if isinstance(fields, Event) else fields[name]
         # A truth value is a whole number to Python and to nobody else.

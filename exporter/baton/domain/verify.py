@@ -23,10 +23,12 @@ from baton.domain.checks import (
 )
 from baton.domain.ledger import Event
 from baton.domain.shapes import SHAPES
-from baton.domain.words import EventType
 
 #: The version of ``Verifier.to_dict``.
 VERSION = 1
+
+#: What a type's name stands for, without a search among the types for every event.
+_KNOWN = {type_.value: (type_, shape) for type_, shape in SHAPES.items()}
 
 #: Chain heads that were exported elsewhere: the hash of the last event by chain.
 Seal = Mapping[str, str]
@@ -104,10 +106,9 @@ class Verifier:
                 if place is field_invalid:
                     return [self._finding(name, event, detail)]
         data = event.data
-        if not UNREADABLE & wrong.keys():
+        if not (wrong and UNREADABLE & wrong.keys()):
             known = before if event.n == before.n + 1 else before.behind_gap()
-            type_ = EventType(event.type)
-            seen = Seen(event, known, type_, SHAPES[type_], data)
+            seen = Seen(event, known, *_KNOWN[event.type], data)
             for name, find in MEANINGS.items():
                 if (detail := find(seen)) is not None:
                     wrong[name] = detail

@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Protocol
@@ -120,18 +120,16 @@ class DataFile:
                 raise
             self._commit(write)
 
-    @contextmanager
-    def read(self) -> Iterator[sqlite3.Cursor]:
+    def read(self) -> AbstractContextManager[sqlite3.Cursor]:
         """A cursor for reading, after everything parked is durable."""
         self.refuse_a_forked_child()
-        with self.lock, plain_errors(self.url):
-            # Under the lock: what another transaction took along is parked again if it failed.
-            self._flush_locked()
-            cursor = self.connection.cursor()
-            try:
-                yield cursor
-            finally:
-                cursor.close()
+        return _Reading(self)
+
+    def begin_reading(self) -> sqlite3.Cursor:
+        """What ``read`` begins with; the caller has the lock."""
+        # Under the lock: what another transaction took along is parked again if it failed.
+        self._flush_locked()
+        return self.connection.cursor()
 
     def rows(self, name: str, parameters: Any = ()) -> list[Any]:
         """All rows of a named query."""
@@ -320,3 +318,31 @@ class DataFile:
             with self.lock:
                 self.connection.close()
             self._gate.close()
+
+
+class _Reading:
+    """A cursor of a data file, which is its holder's alone; no generator, as every read is one."""
+
+    __slots__ = ("_cursor", "_file")
+
+    def __init__(self, file: DataFile) -> None:
+        self._file = file
+
+    def __enter__(self) -> sqlite3.Cursor:
+        file = self._file
+        file.lock.acquire()
+        try:
+            with plain_errors(file.url):
+                self._cursor = file.begin_reading()
+        except BaseException:
+            file.lock.release()
+            raise
+        return self._cursor
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            self._cursor.close()
+        finally:
+            self._file.lock.release()
+        if isinstance(error, sqlite3.DatabaseError):
+            raise plain_error(self._file.url, error) from error

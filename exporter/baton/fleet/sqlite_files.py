@@ -76,13 +76,22 @@ def parse_url(url: str) -> Location:
     return Location(Path(name), synchronous)
 
 
-@contextmanager
-def plain_errors(url: str) -> Iterator[None]:
+class plain_errors:  # noqa: N801 - reads as the verb it is; no generator, as every read passes here
     """Turn SQLite's errors into ours."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        raise plain_error(url, error) from error
+
+    __slots__ = ("_url",)
+
+    def __init__(self, url: str) -> None:
+        """For the store of this name."""
+        self._url = url
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Say an error of SQLite in our words."""
+        if isinstance(error, sqlite3.DatabaseError):
+            raise plain_error(self._url, error) from error
 
 
 def plain_error(url: str, error: sqlite3.DatabaseError) -> Exception:

@@ -49,7 +49,7 @@ class Result:
     """What came of one scenario.
 
     Attributes:
-        verdicts: of all assertions, those included that the scenario does not ask for.
+        verdicts: of all assertions, or where only those asked for are judged, of those.
         asked: the assertions that it asks for.
     """
 
@@ -107,15 +107,22 @@ class Wanted:
     silent: tuple[str, ...] = ()
 
 
-def conclude(wanted: Wanted, trial: Trial, fired: Collection[str] | None) -> Result:
+def conclude(
+    wanted: Wanted,
+    trial: Trial,
+    fired: Collection[str] | None,
+    *,
+    asked_only: bool = False,
+) -> Result:
     """Judge a performance.
 
     Args:
         wanted: what the scenario asks for.
         trial: what it left behind.
         fired: the alerts that fired; None where nothing evaluated them.
+        asked_only: judge by the assertions that are asked for, and by no others.
     """
-    verdicts = judge(trial)
+    verdicts = judge(trial, wanted.assertions if asked_only else None)
     findings = tuple(_findings(wanted, trial, fired))
     judgement, reason = _verdict(wanted.assertions, verdicts, findings)
     return Result(

@@ -9,7 +9,7 @@ from baton.domain.words import EventType, TakeoverReason
 
 _E = EventType
 
-_LETTERS = {
+_LETTERS: dict[str, str] = {
     _E.RELEASED: "F",
     _E.DRAINED: "F",
     _E.INTERRUPTED: "I",
@@ -54,5 +54,5 @@ def _letters(event: Event, *, held: bool) -> list[str]:
         if action == "cancel":
             return ["E"]
         return ["F"] if held and action != "retry" else []
-    letter = _LETTERS.get(EventType(event.type)) if event.type in {*EventType} else None
+    letter = _LETTERS.get(event.type)
     return [letter] if letter else []

@@ -29,8 +29,8 @@ def effects_of(events: Iterable[Event]) -> tuple[str, ...]:
     places: dict[str, str] = {}
     effects: list[str] = []
     for event in events:
-        data = event.data
         if event.type == EventType.STEP and event.step_id:
+            data = event.data
             names = [part.partition(":")[0] for part in str(data.get("ns", "")).split("|")]
             places[event.step_id] = ":".join([*filter(None, names), str(data.get("step"))])
         elif event.type == EventType.EFFECT:

@@ -31,12 +31,14 @@ class Performance:
         alerts: the alerts that fired; None where nothing evaluated them.
         figures: measurements for people, never judged.
         versions: what took part, for the evidence.
+        asked_only: what the scenario does not ask for was not taken down, and is not judged.
     """
 
     trial: Trial
     alerts: tuple[AlertFact, ...] | None = None
     figures: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    asked_only: bool = False
 
 
 class Engine(Protocol):

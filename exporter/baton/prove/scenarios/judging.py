@@ -48,7 +48,7 @@ def expected_of(
     """
     expect, bounds = scenario.expect, scenario.expect.bounds
     happened = all(fact.fired for fact in faults if fact.must_fire)
-    words = lease_words(events)
+    words = lease_words(events) if expect.lease else {}
     lease = {
         task: words.get(task, "") if words.get(task) in right else right[0]
         for task, right in expect.lease.items()
@@ -96,4 +96,9 @@ def conclude(scenario: Scenario, performance: Performance) -> Result:
         scenario: the scenario.
         performance: what it left behind.
     """
-    return concluding.conclude(wanted_of(scenario), performance.trial, fired_in(performance))
+    return concluding.conclude(
+        wanted_of(scenario),
+        performance.trial,
+        fired_in(performance),
+        asked_only=performance.asked_only,
+    )

@@ -41,6 +41,15 @@ class SimEngine:
 
     name = "sim"
 
+    def __init__(self, *, asked_only: bool = False) -> None:
+        """Perform scenarios.
+
+        Args:
+            asked_only: take down, and have judged, only what a scenario asks for. Thousands of
+                cycles of a soak are worth it; a scenario that somebody looks at is not.
+        """
+        self._asked_only = asked_only
+
     def supports(self, scenario: Scenario) -> str | None:
         """Why a scenario cannot be performed here; None if it can."""
         return scenario.refused_by.get(self.name) or refused_by_sim(scenario)
@@ -51,19 +60,21 @@ class SimEngine:
         if (why := self.supports(scenario)) is not None:
             raise EngineRefuses(scenario=scenario.id, engine=self.name, why=why)
         try:
-            return perform(scenario, seed)
+            return perform(scenario, seed, asked_only=self._asked_only)
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             raise EngineFailed(scenario=scenario.id, engine=self.name, why=why) from error
 
 
-def perform(scenario: Scenario, seed: int) -> Performance:
+def perform(scenario: Scenario, seed: int, *, asked_only: bool = False) -> Performance:
     """Perform a scenario that the engine supports.
 
     Args:
         scenario: the scenario.
         seed: decides everything that chance decides.
+        asked_only: see ``SimEngine``.
     """
+    asked = scenario.expect.assertions
     control = Control(
         tasks={
             f"{graph}-{number}": _undisturbed(graph)
@@ -81,10 +92,10 @@ def perform(scenario: Scenario, seed: int) -> Performance:
             control=control,
             results=_results(events),
             checkpoints=_checkpoints(trial),
-            replays=_replays(trial),
+            replays=None if asked_only and "C11" not in asked else _replays(trial),
             trace=tuple(trial.trace),
             sink=trial.sink_entries(),
-            counters=counters_of(trial.people) if "C14" in scenario.expect.assertions else None,
+            counters=counters_of(trial.people) if "C14" in asked else None,
             faults=faults,
             expected=expected_of(
                 scenario, events, faults, healed_at_us=EPOCH_US + trial.director.healed_at
@@ -98,6 +109,7 @@ def perform(scenario: Scenario, seed: int) -> Performance:
                 "store_bytes": trial.memory.size_bytes(),
                 "effect_attempts": sum(entry.attempts for entry in seen.sink or ()),
             },
+            asked_only=asked_only,
         )
 
 

@@ -86,6 +86,7 @@ class Director(Arrivals[Process]):
             faults: in the order in which the scenario names them.
         """
         super().__init__(faults)
+        self._points = {plan.fault.at for plan in self.planned}
         self._stage, self._world = stage, stage.world
 
     # See ``Arrivals``
@@ -120,8 +121,9 @@ class Director(Arrivals[Process]):
             return
         if point is Point.STEP_BEGIN:
             self._attempt(process, about)
-        for plan in self.due(process, point, about):
-            self.fire(plan, process, about)
+        if point in self._points:
+            for plan in self.due(process, point, about):
+                self.fire(plan, process, about)
 
     @staticmethod
     def _attempt(process: Process, task_id: str) -> None:

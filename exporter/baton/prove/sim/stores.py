@@ -7,8 +7,8 @@ known heads of chains, positions seen. The tables under them are the same.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from baton.errors import StoreError
@@ -48,6 +48,8 @@ class Line:
         Raises:
             StoreError: the connection is cut.
         """
+        if not self._cut:
+            return
         now = self._now_us()
         self._cut = [(until, what) for until, what in self._cut if until is None or now < until]
         if any(what in (Of.EVERYTHING, of) for _, what in self._cut):
@@ -117,12 +119,10 @@ class _Data(DataFile):
         self.position = files.position_of(memory.data)
         self._line = line
 
-    @contextmanager
-    def read(self) -> Iterator[sqlite3.Cursor]:
+    def read(self) -> AbstractContextManager[sqlite3.Cursor]:
         """See ``DataFile.read``."""
         self._line.call(Of.EVERYTHING)
-        with super().read() as cursor:
-            yield cursor
+        return super().read()
 
     def _begin(self, own: LeaseKey | None) -> SqliteWrite:
         self._line.call(Of.EVERYTHING)

@@ -70,20 +70,29 @@ class World:
         self.over = False
         self.handled = 0
         self._seed = seed
-        self._streams: dict[str, Random] = {}
+        self._streams: dict[str, Callable[[int], int]] = {}
         self._queue: list[tuple[int, int, Callable[[], None], Host | None]] = []
         self._seq = 0
 
     def chance(self, stream: str, low: int, high: int) -> int:
         """A whole number between two; each stream is its own, so that one does not move another."""
-        if stream not in self._streams:
-            self._streams[stream] = Random(f"{self._seed}/{stream}")  # noqa: S311 - replayed, not secret
-        return self._streams[stream].randrange(low, high + 1)
+        bits = self._streams.get(stream)
+        if bits is None:
+            chance = Random(f"{self._seed}/{stream}")  # noqa: S311 - replayed, not secret
+            bits = self._streams[stream] = chance.getrandbits
+        # What ``randrange`` does in the versions of Python that there are; it is not said to do so
+        # in those to come.
+        span = high - low + 1
+        width = span.bit_length()
+        while (drawn := bits(width)) >= span:
+            pass
+        return low + drawn
 
     def at(self, when_us: int, job: Callable[[], None], host: Host | None = None) -> None:
         """Let something happen at a time; what is past happens next."""
         self._seq += 1
-        heapq.heappush(self._queue, (max(when_us, self.now), self._seq, job, host))
+        when_us = when_us if when_us > self.now else self.now  # noqa: FURB136 - the hottest line
+        heapq.heappush(self._queue, (when_us, self._seq, job, host))
 
     def later(self, in_us: int, job: Callable[[], None], host: Host | None = None) -> None:
         """Let something happen after a while."""
@@ -95,16 +104,15 @@ class World:
         Raises:
             TrialOver: the trial was over first.
         """
-        here = self.current
+        here, queue, pop, do = self.current, self._queue, heapq.heappop, self.do
         try:
             while not done():
-                if self.over or not self._queue or self._queue[0][0] > self.limit_us:
+                if self.over or not queue or queue[0][0] > self.limit_us:
                     self.over = True
                     raise TrialOver
-                when, _, job, host = heapq.heappop(self._queue)
-                self.now = when
+                self.now, _, job, host = pop(queue)
                 self.handled += 1
-                self.do(job, host)
+                do(job, host)
         finally:
             self.current = here
 
@@ -160,10 +168,11 @@ class Task:
         except Exception as error:  # noqa: BLE001 - whoever waits for the fiber meets it
             self._end(error)
         else:
+            world = self._world
             if isinstance(wait, Signal):
-                wait.wait(lambda: self._world.later(0, self.step, self._host))
+                wait.wait(lambda: world.later(0, self.step, self._host))
             else:
-                self._world.later(wait, self.step, self._host)
+                world.at(world.now + wait, self.step, self._host)
 
     def cancel(self) -> None:
         """Let it end where it waits."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 from baton.fleet.points import Point
@@ -28,7 +29,7 @@ _OF = 20
 _SEEDS = 2**31
 
 #: How many tasks a relay hands on at once.
-RUNNERS = 32
+RUNNERS = 64
 
 #: What a relay must show; its tasks have no effects.
 _RELAY = ("C1", "C3", "C4", "C5", "C6", "C7", "C8", "C9", "C10", "C12", "C13", "L1", "V1")
@@ -66,14 +67,26 @@ class Plan:
         return scenario
 
 
-def relay(seed: int, *, deaths: int = 15, runners: int = RUNNERS) -> Scenario:
+def relay(seed: int, *, deaths: int = 19, runners: int = RUNNERS) -> Scenario:
     """Two workers that kill each other's time: whoever holds everything dies, again and again.
 
     Args:
         seed: which one it is; chance in it is decided by the engine's own seed.
-        deaths: how often a worker dies.
+        deaths: how often a worker dies; each needs a step of every task, of which there are 20.
         runners: how many tasks there are.
     """
+    # Everybody has taken a step since the takeover, or it would be a fruitless one; a run's
+    # beginning takes two more. A few are well into the step that follows.
+    die = Fault(
+        name="die",
+        do=Do.SIGKILL,
+        actor=ALL,
+        at=Point.CKPT_AFTER_WRITE,
+        nth=3 * runners + 2,
+        back_after_seconds=0.2,
+    )
+    again = replace(die, name="die-again", nth=runners + 2, times=deaths - 1, after="die")
+    faults = (die, again) if deaths > 1 else (die,)
     return Scenario(
         id=f"relay-{seed}",
         title="A relay",
@@ -86,19 +99,12 @@ def relay(seed: int, *, deaths: int = 15, runners: int = RUNNERS) -> Scenario:
             ),
             tasks={"relay": runners},
         ),
-        timing=Timing(limit_seconds=600.0),
-        faults=(
-            Fault(
-                name="die",
-                do=Do.SIGKILL,
-                actor=ALL,
-                at=Point.CKPT_AFTER_WRITE,
-                # Everybody has taken a step since the takeover, or it would be a fruitless one.
-                nth=runners + runners // 2,
-                times=deaths,
-                back_after_seconds=0.5,
-            ),
+        timing=Timing(poll_seconds=1.0, limit_seconds=600.0),
+        faults=faults,
+        expect=Expect(
+            assertions=_RELAY,
+            must_fire=tuple(fault.name for fault in faults),
+            bounds=Bounds(converge_seconds=120),
         ),
-        expect=Expect(assertions=_RELAY, must_fire=("die",), bounds=Bounds(converge_seconds=120)),
         seed=seed,
     )

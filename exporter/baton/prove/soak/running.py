@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from random import Random
 from typing import Any
 
+from baton.domain.continuity.model import FaultFact
 from baton.domain.soaks import COUNTED
 from baton.domain.words import EventType
 from baton.prove.scenarios import evidence
 from baton.prove.scenarios.engine import Engine
 from baton.prove.scenarios.judging import Judgement
-from baton.prove.scenarios.model import Scenario
+from baton.prove.scenarios.model import Fault, Scenario
 from baton.prove.scenarios.running import Done, perform_one
 from baton.prove.scenarios.writing import text_of
 from baton.prove.soak.checkpoint import Folder
@@ -63,27 +66,41 @@ def soak(
             seconds is not None and at.seconds >= seconds
         )
 
-    while not over():
-        cpu, wall = time.process_time(), time.monotonic()
-        scenario, seed = plan.next()
-        done = perform_one(scenario, engine, seed)
-        record = _record(folder.checkpoint.cycle + 1, done)
-        timing = {
-            "cycle": record["cycle"],
-            "cpu_seconds": time.process_time() - cpu,
-            "wall_seconds": time.monotonic() - wall,
-            "takeovers": record["takeovers"],
-            "memory_bytes": _memory_bytes(),
-            "open_files": _open_files(),
-            "store_bytes": _figure(done, "store_bytes"),
-        }
-        if record["cycle"] % _TWICE == 0:
-            again = _record(record["cycle"], perform_one(scenario, engine, seed))
-            record |= {"repeated": 1, "differing": int(again["digest"] != record["digest"])}
-        _keep(folder.path, record, done)
-        counts = {name: folder.checkpoint.counts[name] + record.get(name, 0) for name in COUNTED}
-        folder.save(chance, counts, time.monotonic() - began, record, timing)
-        told(folder)
+    # Nothing that is there now is ever garbage, and that of a cycle is taken out before the next:
+    # in the middle of one, the collector would look at everything again and again.
+    gc.freeze()
+    gc.disable()
+    try:
+        while not over():
+            _cycle(folder, engine, plan, chance, began)
+            told(folder)
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+def _cycle(folder: Folder, engine: Engine, plan: Plan, chance: Random, began: float) -> None:
+    """Perform the next cycle, and make it durable."""
+    cpu, wall = time.process_time(), time.monotonic()
+    gc.collect()
+    scenario, seed = plan.next()
+    done = perform_one(scenario, engine, seed)
+    record = _record(folder.checkpoint.cycle + 1, done)
+    timing = {
+        "cycle": record["cycle"],
+        "cpu_seconds": time.process_time() - cpu,
+        "wall_seconds": time.monotonic() - wall,
+        "takeovers": record["takeovers"],
+        "memory_bytes": _memory_bytes(),
+        "open_files": _open_files(),
+        "store_bytes": _figure(done, "store_bytes"),
+    }
+    if record["cycle"] % _TWICE == 0:
+        again = _record(record["cycle"], perform_one(scenario, engine, seed))
+        record |= {"repeated": 1, "differing": int(again["digest"] != record["digest"])}
+    _keep(folder.path, record, done)
+    counts = {name: folder.checkpoint.counts[name] + record.get(name, 0) for name in COUNTED}
+    folder.save(chance, counts, time.monotonic() - began, record, timing)
 
 
 def _record(cycle: int, done: Done) -> dict[str, Any]:
@@ -109,6 +126,7 @@ def _record(cycle: int, done: Done) -> dict[str, Any]:
         "takeovers": sum(e.type == EventType.CLAIMED and bool(e.reason) for e in events),
         "faults_planned": sum(fault.times for fault in done.scenario.faults),
         "faults_fired": sum(fact.fired for fact in faults),
+        "faults_by_kind": _by_kind(done.scenario.faults, faults),
         "violations": sum(
             verdict.violations
             for verdict in done.result.verdicts
@@ -116,6 +134,17 @@ def _record(cycle: int, done: Done) -> dict[str, Any]:
         ),
         "simulated_us": round(_figure(done, "simulated_seconds") * 1e6),
     }
+
+
+def _by_kind(planned: Iterable[Fault], seen: Iterable[FaultFact]) -> dict[str, list[int]]:
+    """By what they do, how many faults were planned and how many fired."""
+    fired = {fact.name: fact.fired for fact in seen}
+    kinds: dict[str, list[int]] = {}
+    for fault in planned:
+        of_kind = kinds.setdefault(fault.do.value, [0, 0])
+        of_kind[0] += fault.times
+        of_kind[1] += fired.get(fault.name, 0)
+    return kinds
 
 
 def _figure(done: Done, name: str) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 from baton.domain.continuity.concluding import Judgement
 from baton.domain.figures import failure_bound, median_interval, slope, thinned
 from baton.domain.soaks import judgement_of
-from baton.prove.soak.checkpoint import TIMINGS, Folder, write_whole
+from baton.prove.soak.checkpoint import CYCLES, TIMINGS, Folder, write_whole
 
 #: What is watched for leaks, and what it is called.
 _WATCHED = {
@@ -48,10 +48,21 @@ def _soak(folder: Folder) -> dict[str, Any]:
         "build": at.build,
         "final_digest": at.head,
         "counts": counts,
+        "faults_by_kind": _by_kind(folder),
         "simulated_hours": round(at.counts["simulated_us"] / 3.6e9, 6),
         "failure_probability_of_a_cycle_at_most": bound,
         "confidence": 0.95,
     }
+
+
+def _by_kind(folder: Folder) -> dict[str, dict[str, int]]:
+    kinds: dict[str, dict[str, int]] = {}
+    for record in folder.records(CYCLES):
+        for kind, (planned, fired) in record["faults_by_kind"].items():
+            of_kind = kinds.setdefault(kind, {"planned": 0, "fired": 0})
+            of_kind["planned"] += planned
+            of_kind["fired"] += fired
+    return kinds
 
 
 def _measured(folder: Folder) -> dict[str, Any]:
@@ -89,6 +100,10 @@ def _page(soak: dict[str, Any], measured: dict[str, Any]) -> str:
         ("takeovers", f"{counts['takeovers']:,}"),
         ("events judged", f"{counts['events']:,}"),
         ("faults", f"{counts['faults_planned']:,} planned, {counts['faults_fired']:,} fired"),
+        *(
+            (f"of these {kind}", f"{found['planned']:,} planned, {found['fired']:,} fired")
+            for kind, found in sorted(soak["faults_by_kind"].items())
+        ),
         ("violations", f"{counts['violations']:,}"),
         (
             "performed twice",
@@ -118,8 +133,9 @@ not pass is kept in `not-passed/`.
 
 
 def _lasted(soak: dict[str, Any], measured: dict[str, Any]) -> str:
-    hours, cpu_hours = measured["hours"], measured["cpu_hours"]
-    return f"{hours:.2f} h, {cpu_hours:.2f} h of CPU, {soak['simulated_hours']:.1f} h simulated"
+    hours, cpu_seconds = measured["hours"], measured["cpu_hours"] * 3600
+    simulated = soak["simulated_hours"]
+    return f"{hours:.2f} h, {cpu_seconds:,.0f} CPU-seconds, {simulated:.1f} h simulated"
 
 
 def _cycles(counts: dict[str, int]) -> str:
