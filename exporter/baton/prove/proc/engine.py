@@ -11,6 +11,7 @@ from baton.errors import BadInput, EngineFailed, EngineRefuses
 from baton.prove.proc import facts
 from baton.prove.proc.faults import refused_by_proc
 from baton.prove.proc.trial import ProcTrial
+from baton.prove.proc.vitals import store_bytes
 from baton.prove.scenarios.counters import counters_of
 from baton.prove.scenarios.engine import Performance, Progress
 from baton.prove.scenarios.judging import expected_of
@@ -32,6 +33,18 @@ class ProcEngine:
         self._server = server
         self._undisturbed: dict[str, ControlTask] = {}
 
+    def probe(self) -> None:
+        """Make sure that there can be a store.
+
+        Raises:
+            BadInput: the server cannot be reached, or lets nobody make a database.
+        """
+        if self._server is not None:
+            from baton.prove.proc.databases import database
+
+            with database(self._server):
+                pass
+
     def supports(self, scenario: Scenario) -> str | None:
         """Why a scenario cannot be performed here; None if it can."""
         return scenario.refused_by.get(self.name) or refused_by_proc(scenario)
@@ -50,9 +63,10 @@ class ProcEngine:
                 control = self._control(scenario, work)
                 progress("running on real processes")
                 trial.run()
+                lasted_us = trial.now
                 trial.end()
                 progress("looking at what is left")
-                return self._seen(trial, control)
+                return self._seen(trial, control, lasted_us)
         except BadInput:
             raise
         except Exception as error:
@@ -84,7 +98,7 @@ class ProcEngine:
             with database(self._server) as url:
                 yield url
 
-    def _seen(self, trial: ProcTrial, control: Control) -> Performance:
+    def _seen(self, trial: ProcTrial, control: Control, lasted_us: int) -> Performance:
         """What a trial left behind, after all of its processes are gone."""
         scenario, people = trial.scenario, trial.people
         events = facts.events_of(people)
@@ -107,8 +121,10 @@ class ProcEngine:
                 expected=expected_of(scenario, events, faults, healed_at_us=healed_at_us),
             ),
             figures={
-                "real_seconds": trial.now / 1e6,
+                "real_seconds": lasted_us / 1e6,
                 "processes": len(trial.processes),
                 "effect_attempts": sum(entry.attempts for entry in sink),
+                "store_bytes": store_bytes(trial.url),
+                **trial.vitals.figures(),
             },
         )

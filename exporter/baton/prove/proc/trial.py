@@ -34,6 +34,7 @@ from baton.fleet.points import Point
 from baton.prove.proc.channel import Channel, Message, listen
 from baton.prove.proc.faults import Arrival, Director
 from baton.prove.proc.process import Process
+from baton.prove.proc.vitals import Vitals
 from baton.prove.proc.worker import Spec
 from baton.prove.scenarios.arrivals import us
 from baton.prove.scenarios.graphs import ANSWER, input_of
@@ -71,7 +72,7 @@ class ProcTrial:
         Raises:
             BatonError: the store cannot be opened.
         """
-        self.scenario, self._seed, self._work, self._url = scenario, seed, work, store_url
+        self.scenario, self._seed, self._work, self.url = scenario, seed, work, store_url
         self._chance = Random(f"{seed}/harness")  # noqa: S311 - replayed, not secret
         self.people: Fleet = baton.open(store_url)
         self.processes: list[Process] = []
@@ -88,6 +89,8 @@ class ProcTrial:
         self._opened: set[str] = set()
         self._asked_since: dict[str, int] = {}
         self._expected_back = 0
+        self._expected_tasks = 0
+        self.vitals = Vitals()
         self._quiet_since: int | None = None
         self._leaving = False
         self._ready = False
@@ -146,6 +149,8 @@ class ProcTrial:
         self._until(lambda: names <= self._opened, _START_SECONDS, "the workers did not begin")
         self._begin()
         self._until(self._ended, self.scenario.timing.limit_seconds, None)
+        if self._expected_tasks:
+            raise TrialFailed(f"{self._expected_tasks} tasks were not submitted in time")
 
     @property
     def now(self) -> int:
@@ -160,12 +165,25 @@ class ProcTrial:
         self._zero = time.monotonic()
         self.zero_store_us = self.people.store.clock.now_us()
         self.director.begin()
-        for task_id in self.scenario.topology.task_ids:
-            self.resubmit(task_id)
+        for seconds, task_id in self.scenario.timing.submissions(self.scenario.topology):
+            self._expected_tasks += 1
+            if seconds:
+                self.at(us(seconds), partial(self._submit, task_id))
+            else:
+                self._submit(task_id)
         for worker in self.scenario.topology.workers:
             if worker.joins_after_seconds:
                 self.at(us(worker.joins_after_seconds), partial(self._start, self._spec(worker)))
         self.at(_LOOK_US, self._look)
+        self.at(0, self._sample)
+
+    def _submit(self, task_id: str) -> None:
+        self._expected_tasks -= 1
+        self.resubmit(task_id)
+
+    def _sample(self) -> None:
+        self.vitals.take(self.processes, self.now)
+        self.at(self.now + Vitals.EVERY_US, self._sample)
 
     def _until(self, done: Callable[[], bool], seconds: float, otherwise: str | None) -> None:
         deadline = time.monotonic() + seconds
@@ -199,7 +217,7 @@ class ProcTrial:
         if counts[TaskState.INTERRUPTED]:
             self._answer()
         over = sum(counts[state] for state in _OVER) == counts.total()
-        calm = over and not self.director.open and not self._expected_back
+        calm = over and not (self.director.open or self._expected_back or self._expected_tasks)
         if not calm:
             self._quiet_since = None
         elif self._quiet_since is None:
@@ -230,7 +248,7 @@ class ProcTrial:
             worker_id=worker.name,
             control=str(self._control),
             folder=str(self._work),
-            store_url=self._url,
+            store_url=self.url,
             graphs=tuple(sorted(topology.tasks)),
             waits=tuple(sorted({f.at.value for f in self.scenario.faults if f.at is not None})),
             version=worker.version,

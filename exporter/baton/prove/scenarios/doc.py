@@ -64,7 +64,7 @@ _KEYS = {
     "`timing`": (
         "`ttl_seconds` 3, `heartbeat_seconds` 1, `node_seconds` 0.3, `poll_seconds` 0.2, "
         "`drain_timeout_seconds` 5, `answer_after_seconds` 1, `deadline_seconds`, "
-        "`limit_seconds` 60"
+        "`limit_seconds` 60, `submit_every_seconds` 0"
     ),
     "`faults`": "a list, see below",
     "`expect.lease`": "lease words by task, or for `every` task; any of a list is right",

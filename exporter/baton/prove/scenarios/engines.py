@@ -19,6 +19,15 @@ ENGINES: dict[str, Callable[[], Engine]] = {
 _POSTGRES = ("postgresql://", "postgres://")
 
 
+def kind_of(store: str) -> str:
+    """What a checkpoint keeps of a store's name, which may hold a password.
+
+    Args:
+        store: as ``opened`` takes it.
+    """
+    return "sqlite" if store == "sqlite" else "postgresql"
+
+
 @contextmanager
 def opened(name: str, store: str) -> Iterator[Engine]:
     """An engine over a store of a kind, for as long as it is used.
