@@ -99,6 +99,13 @@ def _add_performing(parser: Parser) -> None:
         " whose user may make databases, as each scenario has a new one (default: sqlite)",
     )
     parser.add_argument(
+        "--prometheus",
+        action="store_true",
+        help="for --engine proc: judge the alerts and the silence that a scenario expects by a real"
+        " Prometheus, which loads Baton's own rules with a minute as short as a third of the TTL;"
+        " a scenario of which it sees too little passes in no case",
+    )
+    parser.add_argument(
         "--parity",
         action="store_true",
         help="perform each in virtual time as well: both have to come to the same lease words and"
@@ -183,7 +190,9 @@ def _perform(args: Namespace, scenarios: Sequence[Scenario]) -> int:
 
     if args.parity and args.engine == "sim":
         raise BadInput(detail="--parity holds --engine proc against sim; add --engine proc")
-    with opened(args.engine, args.store) as engine:
+    if args.prometheus and args.engine == "sim":
+        raise BadInput(detail="--prometheus watches real processes; add --engine proc")
+    with opened(args.engine, args.store, watched=args.prometheus) as engine:
         done = perform_all(
             scenarios,
             engine,
@@ -248,6 +257,7 @@ def _command(args: Namespace, done: Done) -> str:
     # A URL may have a password in it, which is nobody's to print.
     kind = args.store if args.store == "postgresql" else "URL"
     chosen += "" if args.store == "sqlite" else f" --store {kind}"
+    chosen += " --prometheus" if args.prometheus else ""
     if not scenario.origin:
         kept = args.out / scenario.id
         name = "shrunk.yaml" if (kept / "shrunk.yaml").exists() else "scenario.yaml"

@@ -29,24 +29,25 @@ def kind_of(store: str) -> str:
 
 
 @contextmanager
-def opened(name: str, store: str) -> Iterator[Engine]:
+def opened(name: str, store: str, *, watched: bool = False) -> Iterator[Engine]:
     """An engine over a store of a kind, for as long as it is used.
 
     Args:
         name: of the engine.
         store: ``sqlite``; ``postgresql`` for a server of its own; or a server's URL.
+        watched: whether a Prometheus has to judge alerts; for real processes.
 
     Raises:
         BadInput: the engine has no such store, or no server can be started.
     """
     if store == "sqlite":
-        yield ENGINES[name]()
+        yield ProcEngine(watched=watched) if name == ProcEngine.name else ENGINES[name]()
     elif name != ProcEngine.name:
         raise BadInput(detail=f"--engine {name} has a store of its own; leave --store {store} out")
     elif store == "postgresql":
         with local_postgres() as server:
-            yield ProcEngine(server)
+            yield ProcEngine(server, watched=watched)
     elif store.startswith(_POSTGRES):
-        yield ProcEngine(store)
+        yield ProcEngine(store, watched=watched)
     else:
         raise BadInput(detail=f"--store {store}: use sqlite, postgresql or postgresql://host/name")

@@ -92,6 +92,8 @@ def write_scenario(
         files["ledger.jsonl"] = _lines(event.to_dict() for event in trial.events)
         files["trace.jsonl"] = _lines(_plain(asdict(line)) for line in trial.trace or ())
         files["faults.json"] = _document([_fault(fact) for fact in trial.faults or ()])
+        if performance.alerts is not None:
+            files["alerts.json"] = _document([asdict(fact) for fact in performance.alerts])
         files["figures.json"] = _document(dict(performance.figures))
     place = out / scenario.id
     place.mkdir()

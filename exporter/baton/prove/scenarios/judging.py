@@ -10,8 +10,8 @@ from baton.domain.continuity import judge, lease_words
 from baton.domain.continuity.model import Expected, FaultFact, Outcome, Verdict
 from baton.domain.ledger import Event
 from baton.domain.words import EventType
-from baton.prove.scenarios.engine import Performance
-from baton.prove.scenarios.model import Range, Scenario
+from baton.prove.scenarios.engine import AlertFact, Performance
+from baton.prove.scenarios.model import Expect, Range, Scenario
 
 
 class Judgement(StrEnum):
@@ -117,6 +117,11 @@ def conclude(scenario: Scenario, performance: Performance) -> Result:
     verdicts = judge(performance.trial)
     findings = tuple(_findings(scenario, performance))
     judgement, reason = _verdict(scenario.expect.assertions, verdicts, findings)
+    if judgement is Judgement.PASS and performance.unwatched:
+        for finding in findings:
+            if finding.met is None:
+                judgement, reason = Judgement.INCONCLUSIVE, f"{finding.name}: {finding.text}"
+                break
     return Result(
         judgement=judgement,
         reason=reason,
@@ -154,22 +159,35 @@ def _findings(scenario: Scenario, performance: Performance) -> Iterator[Finding]
     yield _counted("takeovers", expect.takeovers, takeovers)
     yield _counted("refused writes", expect.refusals, refusals)
     yield _counted("recognised effects", expect.duplicates, duplicates)
-    fired = None if performance.alerts is None else {fact.name for fact in performance.alerts}
+    yield from _alerts(expect, performance)
+
+
+def _alerts(expect: Expect, performance: Performance) -> Iterator[Finding]:
+    """What became of the alerts that a scenario speaks of."""
+    if performance.alerts is None:
+        why = performance.unwatched
+        text = f"not evaluated: {why}" if why else "not evaluated by this engine"
+        for name in expect.alerts:
+            yield Finding(name=f"alert {name}", met=None, text=text)
+        for name in expect.silent:
+            yield Finding(name=f"silence of {name}", met=None, text=text)
+        return
+    fired = {fact.name: fact for fact in performance.alerts}
     for name in expect.alerts:
-        met = None if fired is None else name in fired
-        yield Finding(name=f"alert {name}", met=met, text=_alert_text(met, "fired", "was silent"))
+        fact = fired.get(name)
+        yield Finding(name=f"alert {name}", met=fact is not None, text=_alert_text(fact))
     for name in expect.silent:
-        met = None if fired is None else name not in fired
-        yield Finding(
-            name=f"silence of {name}", met=met, text=_alert_text(met, "was silent", "fired")
-        )
+        fact = fired.get(name)
+        yield Finding(name=f"silence of {name}", met=fact is None, text=_alert_text(fact))
 
 
 def _counted(name: str, wanted: Range, found: int) -> Finding:
     return Finding(name=name, met=found in wanted, text=f"{found}, and {wanted} expected")
 
 
-def _alert_text(met: bool | None, yes: str, no: str) -> str:  # noqa: FBT001 - a state of three
-    if met is None:
-        return "not evaluated by this engine"
-    return yes if met else no
+def _alert_text(fact: AlertFact | None) -> str:
+    if fact is None:
+        return "was silent"
+    ended = fact.resolved_after_seconds
+    then = "and did not end" if ended is None else f"and ended after {ended:.1f} s"
+    return f"fired after {fact.fired_after_seconds:.1f} s {then}"
