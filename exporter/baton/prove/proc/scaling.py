@@ -38,7 +38,7 @@ class Scale:
         self._factor = ttl_seconds * _MINUTE_IN_TTLS / 60.0
         self._hold_most = ttl_seconds * _HOLD_IN_TTLS
         #: Between two scrapes, and between two evaluations of the rules.
-        self.scrape_seconds = round(max(0.25, ttl_seconds / 6), 3)
+        self.scrape_seconds = round(max(0.5, ttl_seconds / 4), 3)
 
     def hold_seconds(self, seconds: float) -> float:
         """How long an alert has to hold, or goes on firing.

@@ -49,7 +49,7 @@ class WatchedTrial(ProcTrial):
         self._fired: set[str] = set()
         self._over_since: int | None = None
         self._mended_at: int | None = None
-        self._next_look = 0
+        self._next_look = self._ended_at = 0
         self._wall_zero = self._wall_left = 0.0
         #: Why nothing was seen of the alerts; empty if they were.
         self.unwatched = ""
@@ -123,8 +123,11 @@ class WatchedTrial(ProcTrial):
                 self._mended_at = now
                 self._mend()
             return True
-        waited = now - self._mended_at
-        return bool(firing & self._expected) and waited < _END_TTLS * self._ttl_us
+        if firing & self._expected:
+            self._ended_at = now
+        # One that has ended is one that stays away for a while.
+        calm = now - max(self._ended_at, self._mended_at) >= self._ttl_us
+        return not calm and now - self._mended_at < _END_TTLS * self._ttl_us
 
     def _mend(self) -> None:
         """Start again whoever is gone, as an operator would, if a page has told of it."""

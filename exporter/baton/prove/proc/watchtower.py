@@ -137,7 +137,7 @@ class Watchtower:
             f"Prometheus does not answer; last words: {scraping.last_words()}",
         )
         _until(
-            lambda: bool(self._ask(f"{SOURCE_UP.name} == 1")) and WATCHDOG in self.firing(),
+            lambda: bool(self._ask(f"{SOURCE_UP.name} == 1")) and self.firing() == {WATCHDOG},
             f"Prometheus does not see the store; last words of the exporter:"
             f" {serving.last_words()}",
         )
