@@ -28,8 +28,8 @@ follow. `baton scenario run` performs them all, `baton scenario run K01` one of 
   scenario names until it is told to go on, so the same faults strike at the same points; what the
   kernel does in between is its own affair, and two ledgers are not the same bytes. A store's outage
   is played inside each worker, where its calls are refused. With `--prometheus`, a real one loads
-  Baton's own rules (a minute in them is a third of the TTL) and scrapes an exporter and the workers;
-  then the alerts and the silence that a scenario expects decide with the rest. Without it they are
+  Baton's own rules (a minute in them is a third of the TTL), scrapes an exporter and the workers,
+  and the alerts and the silence that a scenario expects decide with the rest. Without it they are
   not evaluated. An alert that had to be evaluated and was not makes the scenario INCONCLUSIVE.
 - What an engine cannot do is refused aloud with the reason, and never skipped.
 - PASS: everything asked for was checked and held. FAIL: something did not. INCONCLUSIVE: a fault
