@@ -10,6 +10,7 @@ from typing import Any
 from baton.prove.proc.engine import ProcEngine
 from baton.prove.scenarios import evidence
 from baton.prove.scenarios.judging import Judgement
+from baton.prove.sim.engine import SimEngine
 from baton.prove.soak import real
 from baton.prove.soak.checkpoint import CYCLES, TIMINGS, Folder, write_whole
 from baton.prove.soak.figures import failure_bound, median_interval, slope, thinned
@@ -51,7 +52,8 @@ def _soak(folder: Folder) -> dict[str, Any]:
     at = folder.checkpoint
     counts = {name: count for name, count in at.counts.items() if name != "simulated_us"}
     real = at.engine == ProcEngine.name
-    bound = failure_bound(counts["failed"] + counts["errors"], at.cycle) if at.cycle else None
+    failed = counts["failed"] + counts["errors"]
+    bound = failure_bound(failed, at.cycle) if at.cycle else None
     return {
         "judgement": judgement(folder).value,
         "engine": at.engine,
@@ -61,7 +63,12 @@ def _soak(folder: Folder) -> dict[str, Any]:
         "final_digest": at.head,
         "counts": counts,
         **(
-            {"plan_digest": _plan_digest(folder)}
+            {
+                "plan_digest": _plan_digest(folder),
+                "failure_probability_of_a_kill_at_most": (
+                    failure_bound(failed, counts["kills"]) if counts["kills"] else None
+                ),
+            }
             if real
             else {"simulated_hours": round(at.counts["simulated_us"] / 3.6e9, 6)}
         ),
@@ -123,6 +130,7 @@ def _page(soak: dict[str, Any], measured: dict[str, Any]) -> str:
         ("violations", f"{counts['violations']:,}"),
         *_again(soak),
         ("probability that a cycle fails", says),
+        *_of_a_kill(soak),
         ("takeovers per CPU-second", f"{measured['takeovers_per_cpu_second']:.0f}"),
         ("CPU-seconds of a cycle", "none" if median is None else _interval(median, ".3g")),
         *(
@@ -136,6 +144,7 @@ def _page(soak: dict[str, Any], measured: dict[str, Any]) -> str:
             if measured.get(name, {}).get("cycles")
         ),
         ("final digest", f"`{soak['final_digest']}`"),
+        ("once more", f"`{_command(soak)}`"),
     ]
     lines = "\n".join(f"| {name} | {value} |" for name, value in rows)
     more = f"\n{_REAL}\n{real.table(measured)}\n" if is_real else ""
@@ -172,6 +181,20 @@ def _again(soak: dict[str, Any]) -> list[tuple[str, str]]:
         return [("digest of the plan", f"`{soak['plan_digest']}`")]
     repeated = f"{counts['repeated']:,} cycles, of which {counts['differing']:,} differed"
     return [("performed twice", repeated)]
+
+
+def _of_a_kill(soak: dict[str, Any]) -> list[tuple[str, str]]:
+    bound = soak.get("failure_probability_of_a_kill_at_most")
+    says = f"at most {bound:.2g}, at 95 %, if kills were independent" if bound else ""
+    return [("probability that a kill breaks something", says)] if says else []
+
+
+def _command(soak: dict[str, Any]) -> str:
+    """What performs the same cycles again."""
+    store = "" if soak["engine"] == SimEngine.name else f" --store {soak['store']}"
+    cycles = soak["counts"]["cycles"]
+    about = f"--engine {soak['engine']}{store} --seed {soak['seed']} --cycles {cycles}"
+    return f"baton soak {about} --out DIR"
 
 
 def _lasted(soak: dict[str, Any], measured: dict[str, Any]) -> str:
