@@ -18,10 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from baton.cli.worker import hooks_of
 from baton.fleet.fleet import Fleet
 from baton.fleet.fleet import open as open_fleet
-from baton.observe.instruments import WorkerInstruments
+from baton.observe.instruments import WorkerInstruments, hooks_of
 from benchmarks.harness import NOISE_MAX, Figure, measure, paired, say
 from benchmarks.step import STEPS, limited, loop_graph
 

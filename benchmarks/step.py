@@ -13,11 +13,10 @@ from typing import Any, TypedDict
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, StateGraph
 
-from baton.cli.worker import hooks_of
 from baton.fleet.fleet import Fleet
 from baton.fleet.fleet import open as open_fleet
 from baton.fleet.sqlite_files import pragmas
-from baton.observe.instruments import WorkerInstruments
+from baton.observe.instruments import WorkerInstruments, hooks_of
 from benchmarks.harness import NOISE_MAX, Figure, paired
 
 STEPS = 200

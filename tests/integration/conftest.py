@@ -6,6 +6,7 @@ PostgreSQL as well.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from tests.support.command import Command
 from tests.support.house import House, ManualClock, assert_ledger_holds
 from tests.support.postgres import house_on
+from tests.support.processes import MARK, marked
 from tests.support.runs import Runs, runs_on
 
 from baton.fleet.store import open_store
@@ -94,3 +96,12 @@ def command(
     monkeypatch.delenv("BATON_STORE", raising=False)
     monkeypatch.chdir(tmp_path)
     return Command(capsys, tmp_path)
+
+
+@pytest.fixture
+def mark(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A mark on every process that a test starts; at its end there is none."""
+    name = uuid.uuid4().hex
+    monkeypatch.setenv(MARK, name)
+    yield name
+    assert marked(name) == []

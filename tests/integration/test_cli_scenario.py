@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -151,3 +152,46 @@ def test_a_full_disk_leaves_nothing(
     complaint = baton("scenario", "run", "K01", "--out", str(tmp_path / "out")).complaint
     assert complaint.endswith("out: No space left on device")
     assert list(tmp_path.iterdir()) == []
+
+
+# Drills
+
+FORMS = Path(__file__).parents[2] / "docs" / "drills"
+
+
+def test_a_drill_fills_its_form(command: Command, tmp_path: Path) -> None:
+    """With what was performed, its log, its checklists and its times; the rest stays open."""
+    out = tmp_path / "out"
+    form = FORMS / "kill-a-worker.md"
+    said = command("scenario", "run", "--drill", str(form), "--out", str(out))
+    assert said.code == 0, said
+    page = (out / "K01" / "drill.md").read_text()
+    assert "<!--" not in page
+    assert "| scenario | K01: SIGKILL in the middle of a step |" in page
+    assert "| engine, seed | sim, 1 |" in page
+    assert "| verdict | PASS |" in page
+    assert "took over chain-1" in page
+    ledger = hashlib.sha256((out / "K01" / "ledger.jsonl").read_bytes()).hexdigest()
+    assert f"| ledger.jsonl | yes | `{ledger}` |" in page
+    assert "| takeover of chain-1, epoch 2 | crashed: detect " in page
+    # Nobody evaluates alerts in virtual time, and a drill does not take that for silence.
+    assert "| alerts as expected | 0 of 1 |" in page
+    assert "| alerts.json is not there | fleet owner |" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "--drill keeps the filled form: give --out DIR as well"),
+        (("--out", "out", "K02"), "performs K01, and nothing else"),
+        (("--out", "out", "--swarm", "3"), "performs K01, and nothing else"),
+        (("--out", "out", "--tag", "risk"), "performs K01, and nothing else"),
+    ],
+)
+def test_a_drill_is_its_scenario(
+    command: Command, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    """And nothing is performed under another's form."""
+    form = str(FORMS / "kill-a-worker.md")
+    assert said in command("scenario", "run", "--drill", form, *words).complaint
+    assert not (tmp_path / "out").exists()

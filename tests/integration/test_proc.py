@@ -7,14 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.support.command import Command
 from tests.support.postgres import PostgresServer
+from tests.support.processes import marked
 from tests.support.runs import wait_until
 
 from baton.fleet.fleet import open as open_fleet
@@ -28,32 +27,6 @@ from baton.prove.scenarios.library import every
 from baton.prove.scenarios.model import Worker
 from baton.prove.scenarios.parse import parse
 from baton.prove.scenarios.running import perform_one
-
-#: Tells the processes of one test from all others of this machine.
-MARK = "BATON_TEST_MARK"
-
-
-def marked(mark: str) -> list[str]:
-    """The command lines of the processes that carry a mark, this one apart."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (folder / "environ").read_bytes()
-            command = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if f"{MARK}={mark}".encode() in environment and folder.name != str(os.getpid()):
-            found.append(command.replace(b"\0", b" ").decode())
-    return found
-
-
-@pytest.fixture
-def mark(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A mark on every process that a test starts; at its end there is none."""
-    name = uuid.uuid4().hex
-    monkeypatch.setenv(MARK, name)
-    yield name
-    assert marked(name) == []
 
 
 @pytest.fixture

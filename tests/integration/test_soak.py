@@ -19,7 +19,18 @@ from tests.support.command import Command
 from tests.support.runs import wait_until
 
 from baton.fleet import sqlite_data
-from baton.prove.soak import checkpoint, plan, running
+from baton.prove.soak import checkpoint, fleets, plan, running
+
+#: A fleet so small that a test can wait for it.
+TINY = fleets.Shape(
+    workers=2,
+    seconds=2.0,
+    apart=(0.3, 0.6),
+    submit_every_seconds=0.25,
+    ttl_seconds=0.6,
+    rest_seconds=0.5,
+    graphs={"chain": 1},
+)
 
 #: Relays so small that a test can wait for a few of them.
 SMALL: Callable[..., Any] = partial(plan.relay, deaths=2, runners=3)
@@ -87,6 +98,28 @@ def test_killed_and_resumed_it_ends_in_the_same_digest(baton: Command, tmp_path:
     assert said["final_digest"] in resumed.out
 
 
+def test_real_processes_are_killed_and_what_they_leave_is_judged(
+    baton: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real processes are killed and frozen by real signals, and nothing is lost."""
+    monkeypatch.setattr(fleets, "SHAPE", TINY)
+    out = tmp_path / "out"
+    said = baton("soak", "--engine", "proc", "--cycles", "1", "--seed", "5", "--out", str(out))
+    soak = json.loads((out / "soak.json").read_text())
+    assert (said.code, soak["judgement"]) == (0, "PASS"), (out / checkpoint.CYCLES).read_text()
+    counts = soak["counts"]
+    assert (counts["kills"], counts["freezes"]) == (2, 1)
+    assert counts["takeovers"] > 0
+    assert counts["faults_fired"] == counts["faults_planned"] == 3
+    assert soak["plan_digest"] in said.out
+    measured = json.loads((out / "measured.json").read_text())
+    took = measured["takeover_seconds"]["heartbeat_lost"]["latency"]
+    assert took["most"] >= took["median"] >= TINY.ttl_seconds / 2
+    assert f"| `heartbeat_lost` | latency | {took['takeovers']} |" in said.out
+    # It is there already: the folder says of which store and engine it is.
+    assert baton("soak", "--cycles", "1", "--resume", str(out)).out == said.out
+
+
 def test_a_violation_fails_it_and_is_kept(
     baton: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,14 +160,19 @@ def test_bad_input_is_one_line(
     """Bad input is one line."""
     out, none = tmp_path / "out", tmp_path / "none"
     assert "give --out DIR to begin a soak" in baton("soak", "--cycles", "1").complaint
-    proc = baton("soak", "--cycles", "1", "--engine", "proc", "--out", str(none)).complaint
-    assert proc == "the proc engine is not in this version yet; use --engine sim"
+    simulated = baton("soak", "--cycles", "1", "--store", "postgresql", "--out", str(none))
+    assert "--engine sim has a store of its own" in simulated.complaint
+    nowhere = ("--engine", "proc", "--store", "postgresql://no@127.0.0.1:1/x")
+    unreachable = baton("soak", "--cycles", "1", *nowhere, "--out", str(none)).complaint
+    assert unreachable.startswith("--store postgresql://no@127.0.0.1:1/x: ")
     assert "no soak in" in baton("soak", "--cycles", "1", "--resume", str(none)).complaint
     assert baton("soak", "--cycles", "1", "--seed", "9", "--out", str(out)).code == 0
     again = baton("soak", "--cycles", "1", "--out", str(out)).complaint
     assert f"{out} is not empty; name a new folder, or go on with --resume {out}" in again
     other = baton("soak", "--cycles", "1", "--seed", "8", "--resume", str(out)).complaint
     assert "has --seed 9, not 8; leave it out" in other
+    stored = baton("soak", "--cycles", "1", "--store", "postgresql", "--resume", str(out))
+    assert "has --store sqlite, not postgresql; leave it out" in stored.complaint
     monkeypatch.setattr(checkpoint, "build_digest", lambda: "another")
     assert "begun by other code" in baton("soak", "--cycles", "2", "--resume", str(out)).complaint
     (out / checkpoint.CHECKPOINT).write_text("{")

@@ -68,6 +68,13 @@ def _add_run(below: Verbs) -> None:
         type=values.count,
         help="perform N random scenarios; with no ID these alone, and --out is needed",
     )
+    parser.add_argument(
+        "--drill",
+        metavar="FILE",
+        type=Path,
+        help="perform the scenario of a drill's form (docs/drills), and keep the form beside the"
+        " evidence with its log, checklist and score filled in; needs --out",
+    )
     _add_tag(parser)
     _add_performing(parser)
     parser.set_defaults(run=run_run)
@@ -97,6 +104,13 @@ def _add_performing(parser: Parser) -> None:
         default="sqlite",
         help="for --engine proc: sqlite, postgresql for a server of its own, or the URL of one"
         " whose user may make databases, as each scenario has a new one (default: sqlite)",
+    )
+    parser.add_argument(
+        "--prometheus",
+        action="store_true",
+        help="for --engine proc: judge the alerts and the silence that a scenario expects by a real"
+        " Prometheus, which loads Baton's own rules with a minute as short as a third of the TTL;"
+        " a scenario of which it sees too little passes in no case",
     )
     parser.add_argument(
         "--parity",
@@ -167,6 +181,8 @@ def run_run(args: Namespace) -> int:
 
     if args.ids and args.tag:
         raise BadInput(detail="give IDs or --tag, and not both")
+    if args.drill is not None:
+        return _drilled(args)
     if args.swarm is not None and args.out is None:
         raise BadInput(detail="--swarm keeps what fails: give --out DIR as well")
     named = bool(args.ids or args.tag) or args.swarm is None
@@ -176,14 +192,37 @@ def run_run(args: Namespace) -> int:
     return _perform(args, found)
 
 
-def _perform(args: Namespace, scenarios: Sequence[Scenario]) -> int:
+def _drilled(args: Namespace) -> int:
+    """Perform the scenario of a drill, and fill its form."""
+    from baton.prove.scenarios.drill import fill, load_drill
+    from baton.prove.scenarios.library import chosen
+
+    drill = load_drill(args.drill)
+    if args.out is None:
+        raise BadInput(detail="--drill keeps the filled form: give --out DIR as well")
+    if args.tag or args.swarm is not None or args.ids not in ([], [drill.scenario]):
+        raise BadInput(detail=f"--drill {args.drill} performs {drill.scenario}, and nothing else")
+
+    def keep(done: Done, engine: Engine, folder: Path) -> None:
+        (folder / "drill.md").write_text(fill(drill, done, engine.name, folder), encoding="utf-8")
+
+    return _perform(args, chosen((drill.scenario,), ()), keep)
+
+
+def _perform(
+    args: Namespace,
+    scenarios: Sequence[Scenario],
+    keep: Callable[[Done, Engine, Path], None] | None = None,
+) -> int:
     from baton.prove.scenarios.engines import ENGINES, opened
     from baton.prove.scenarios.judging import EXIT_CODES, Judgement, worst
     from baton.prove.scenarios.running import perform_all, summary
 
     if args.parity and args.engine == "sim":
         raise BadInput(detail="--parity holds --engine proc against sim; add --engine proc")
-    with opened(args.engine, args.store) as engine:
+    if args.prometheus and args.engine == "sim":
+        raise BadInput(detail="--prometheus watches real processes; add --engine proc")
+    with opened(args.engine, args.store, watched=args.prometheus) as engine:
         done = perform_all(
             scenarios,
             engine,
@@ -191,7 +230,7 @@ def _perform(args: Namespace, scenarios: Sequence[Scenario]) -> int:
             out=args.out,
             against=ENGINES["sim"]() if args.parity else None,
             told=_progress(len(scenarios)),
-            keep=_keep_shrunk,
+            keep=keep or _keep_shrunk,
         )
     total = worst(one.result.judgement for one in done)
     if args.json:
@@ -248,6 +287,7 @@ def _command(args: Namespace, done: Done) -> str:
     # A URL may have a password in it, which is nobody's to print.
     kind = args.store if args.store == "postgresql" else "URL"
     chosen += "" if args.store == "sqlite" else f" --store {kind}"
+    chosen += " --prometheus" if args.prometheus else ""
     if not scenario.origin:
         kept = args.out / scenario.id
         name = "shrunk.yaml" if (kept / "shrunk.yaml").exists() else "scenario.yaml"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from baton.cli.parser import Verbs, add_json, add_verb
 from baton.errors import BadInput
 
 if TYPE_CHECKING:
+    from baton.prove.scenarios.engine import Engine
     from baton.prove.soak.checkpoint import Folder
 
 
@@ -23,8 +25,10 @@ def add(verbs: Verbs) -> None:
         verbs,
         "soak",
         "break fleets for hours, and judge all of it as one",
-        "Each cycle is a scenario that the seed has drawn. A checkpoint follows each, so that a"
-        " soak that was interrupted or killed goes on with --resume and ends in the same digest."
+        "Each cycle is a scenario that the seed has drawn; with --engine proc, a fleet whose"
+        " workers are killed, frozen and sent away by real signals every other second. A"
+        " checkpoint follows each, so that a soak that was interrupted or killed goes on with"
+        " --resume and ends in the same digest (of real processes: of the plan)."
         " Exit 0 if all cycles passed, 1 if one failed or came out otherwise when it was"
         " performed again, 2 if one showed nothing, 3 if the engine itself failed.",
     )
@@ -42,8 +46,14 @@ def add(verbs: Verbs) -> None:
     parser.add_argument(
         "--engine",
         choices=("sim", "proc"),
-        help="what performs them: sim, in virtual time; proc is not in this version yet and is"
-        " refused (default: sim)",
+        help="what performs them: sim, scenarios in virtual time; proc, fleets of real processes"
+        " under real signals, some two minutes each (default: sim)",
+    )
+    parser.add_argument(
+        "--store",
+        metavar="sqlite|postgresql|URL",
+        help="for --engine proc: sqlite, postgresql for a server of its own, or the URL of one"
+        " whose user may make databases, as each cycle has a new one (default: sqlite)",
     )
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help="begin anew there; a new or empty folder"
@@ -60,23 +70,12 @@ def _hours(text: str) -> float:
 def run(args: Namespace) -> int:
     """Soak."""
     from baton.prove.scenarios.judging import EXIT_CODES
-    from baton.prove.sim.engine import SimEngine
-    from baton.prove.soak.checkpoint import begun, resumed
     from baton.prove.soak.running import soak
     from baton.prove.soak.summary import judgement, write_summary
 
     if (args.out is None) == (args.resume is None):
         raise BadInput(detail="give --out DIR to begin a soak, or --resume DIR to go on with one")
-    if args.engine not in (None, SimEngine.name):
-        raise BadInput(detail="the proc engine is not in this version yet; use --engine sim")
-    engine = SimEngine(asked_only=True)
-    place = (
-        resumed(args.resume)
-        if args.out is None
-        else begun(args.out, 1 if args.seed is None else args.seed, engine.name)
-    )
-    with place as folder:
-        _same(args, folder)
+    with _staged(args) as (folder, engine):
         progress = _progress(args.cycles, args.hours)
         soak(folder, engine, cycles=args.cycles, seconds=args.hours, told=progress)
         found = write_summary(folder)
@@ -86,10 +85,36 @@ def run(args: Namespace) -> int:
         return EXIT_CODES[judgement(folder)]
 
 
+@contextmanager
+def _staged(args: Namespace) -> Iterator[tuple[Folder, Engine]]:
+    """The folder of the soak that is meant, and what performs its cycles."""
+    from baton.prove.proc.engine import ProcEngine
+    from baton.prove.scenarios.engines import kind_of, opened
+    from baton.prove.soak.checkpoint import begun, resumed
+
+    with ExitStack() as stack:
+        if args.out is None:
+            folder = stack.enter_context(resumed(args.resume))
+            _same(args, folder)
+            at = folder.checkpoint
+            engine = stack.enter_context(opened(at.engine, args.store or at.store, asked_only=True))
+        else:
+            name, store = args.engine or "sim", args.store or "sqlite"
+            engine = stack.enter_context(opened(name, store, asked_only=True))
+            if isinstance(engine, ProcEngine):
+                engine.probe()
+            seed = 1 if args.seed is None else args.seed
+            folder = stack.enter_context(begun(args.out, seed, name, kind_of(store)))
+        yield folder, engine
+
+
 def _same(args: Namespace, folder: Folder) -> None:
     """Refuse to go on with another soak than the one that was begun."""
-    for name in ("seed", "engine"):
-        wanted, was = getattr(args, name), getattr(folder.checkpoint, name)
+    from baton.prove.scenarios.engines import kind_of
+
+    store = None if args.store is None else kind_of(args.store)
+    for name, wanted in (("seed", args.seed), ("engine", args.engine), ("store", store)):
+        was = getattr(folder.checkpoint, name)
         if wanted not in (None, was):
             raise BadInput(
                 detail=f"the soak in {folder.path} has --{name} {was}, not {wanted}; leave it out"

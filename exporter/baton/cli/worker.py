@@ -8,16 +8,14 @@ import socket
 import sys
 from argparse import Namespace
 from contextlib import ExitStack
-from functools import cache
 from typing import NoReturn
 
 from baton.cli import values
 from baton.cli.lasting import log_to_stderr
 from baton.cli.parser import Parser, Verbs, add_log, add_pool, add_store, add_verb, store_url
-from baton.fleet.driver import Hooks
 from baton.fleet.fleet import open as open_fleet
 from baton.fleet.messages import WorkerConfig
-from baton.observe.instruments import WorkerInstruments
+from baton.observe.instruments import WorkerInstruments, hooks_of
 from baton.observe.server import MetricsServer, format_address, parse_address
 
 _log = logging.getLogger("baton.worker")
@@ -172,16 +170,6 @@ def _leave_at_once() -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
-
-
-def hooks_of(instruments: WorkerInstruments) -> Hooks:
-    """Tell the instruments what the worker measures."""
-    observer = cache(instruments.node)
-    return Hooks(
-        on_beat=lambda result, seconds: instruments.heartbeat[result](seconds),
-        on_node=lambda graph, node, seconds: observer(graph, node)(seconds),
-        on_write=instruments.checkpoint_write,
-    )
 
 
 def _advertised(server: MetricsServer) -> str:

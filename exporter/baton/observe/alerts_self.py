@@ -182,7 +182,6 @@ def _clock_skew(terms: Terms) -> Alert:
         ),
         first_look="Which of the two hosts has lost its time server?",
         board=Board.EXPORTER,
-        faults=("T01", "T02"),
     )
 
 

@@ -298,5 +298,5 @@ def _slow_checkpoints(terms: Terms) -> Alert:
         ),
         first_look="Is the store's disk slow, or is one state very large?",
         board=Board.RUNS,
-        faults=("P01", "P02"),
+        faults=("P01",),
     )

@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 
 from prometheus_client import core
 
@@ -24,6 +25,7 @@ from baton.domain.catalogue import (
     RENEWAL_RESULTS,
 )
 from baton.domain.metric import Metric
+from baton.fleet.driver import Hooks
 from baton.observe.exposition import HistogramPoint, Point, Snapshot, families
 
 Observer = Callable[[float], None]
@@ -100,3 +102,17 @@ class _Histogram:
     def point(self) -> HistogramPoint:
         with self._lock:
             return HistogramPoint(tuple(self._counts), self._sum)
+
+
+def hooks_of(instruments: WorkerInstruments) -> Hooks:
+    """Tell the instruments what a worker measures.
+
+    Args:
+        instruments: its own.
+    """
+    observer = cache(instruments.node)
+    return Hooks(
+        on_beat=lambda result, seconds: instruments.heartbeat[result](seconds),
+        on_node=lambda graph, node, seconds: observer(graph, node)(seconds),
+        on_write=instruments.checkpoint_write,
+    )

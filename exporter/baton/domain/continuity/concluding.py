@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -110,8 +110,9 @@ class Wanted:
 def conclude(
     wanted: Wanted,
     trial: Trial,
-    fired: Collection[str] | None,
     *,
+    fired: Mapping[str, str] | None,
+    unwatched: str = "",
     asked_only: bool = False,
 ) -> Result:
     """Judge a performance.
@@ -119,12 +120,19 @@ def conclude(
     Args:
         wanted: what the scenario asks for.
         trial: what it left behind.
-        fired: the alerts that fired; None where nothing evaluated them.
+        fired: the alerts that fired, and when; None where nothing evaluated them.
+        unwatched: why nothing evaluated them although something had to; then what asks for an
+            alert, or for its silence, cannot pass.
         asked_only: judge by the assertions that are asked for, and by no others.
     """
     verdicts = judge(trial, wanted.assertions if asked_only else None)
-    findings = tuple(_findings(wanted, trial, fired))
+    findings = tuple(_findings(wanted, trial, fired, unwatched))
     judgement, reason = _verdict(wanted.assertions, verdicts, findings)
+    if judgement is Judgement.PASS and unwatched:
+        for finding in findings:
+            if finding.met is None:
+                judgement, reason = Judgement.INCONCLUSIVE, f"{finding.name}: {finding.text}"
+                break
     return Result(
         judgement=judgement,
         reason=reason,
@@ -154,7 +162,9 @@ def _verdict(
     return Judgement.PASS, ""
 
 
-def _findings(wanted: Wanted, trial: Trial, fired: Collection[str] | None) -> Iterator[Finding]:
+def _findings(
+    wanted: Wanted, trial: Trial, fired: Mapping[str, str] | None, unwatched: str
+) -> Iterator[Finding]:
     events = trial.events
     takeovers = sum(event.type == EventType.CLAIMED and bool(event.reason) for event in events)
     refusals = sum(event.type == EventType.WRITE_REFUSED for event in events)
@@ -162,21 +172,18 @@ def _findings(wanted: Wanted, trial: Trial, fired: Collection[str] | None) -> It
     yield _counted("takeovers", wanted.takeovers, takeovers)
     yield _counted("refused writes", wanted.refusals, refusals)
     yield _counted("recognised effects", wanted.duplicates, duplicates)
+    nobody = f"not evaluated: {unwatched}" if unwatched else "not evaluated by this engine"
     for name in wanted.alerts:
         met = None if fired is None else name in fired
-        yield Finding(name=f"alert {name}", met=met, text=_alert_text(met, "fired", "was silent"))
+        yield Finding(name=f"alert {name}", met=met, text=_seen(fired, name, nobody))
     for name in wanted.silent:
         met = None if fired is None else name not in fired
-        yield Finding(
-            name=f"silence of {name}", met=met, text=_alert_text(met, "was silent", "fired")
-        )
+        yield Finding(name=f"silence of {name}", met=met, text=_seen(fired, name, nobody))
 
 
 def _counted(name: str, wanted: Range, found: int) -> Finding:
     return Finding(name=name, met=found in wanted, text=f"{found}, and {wanted} expected")
 
 
-def _alert_text(met: bool | None, yes: str, no: str) -> str:  # noqa: FBT001 - a state of three
-    if met is None:
-        return "not evaluated by this engine"
-    return yes if met else no
+def _seen(fired: Mapping[str, str] | None, name: str, nobody: str) -> str:
+    return nobody if fired is None else fired.get(name, "was silent")

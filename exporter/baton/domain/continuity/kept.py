@@ -26,13 +26,22 @@ from baton.domain.continuity.model import (
 from baton.domain.ledger import Event
 
 
-def facts_of(trial: Trial, wanted: Wanted, fired: Iterable[str] | None) -> dict[str, Any]:
+def facts_of(
+    trial: Trial,
+    wanted: Wanted,
+    *,
+    fired: Mapping[str, str] | None,
+    unwatched: str = "",
+    asked_only: bool = False,
+) -> dict[str, Any]:
     """Everything that is judged, but for the events and the trace.
 
     Args:
         trial: what a performance left behind.
         wanted: what the scenario holds against it.
-        fired: the alerts that fired; None where nothing evaluated them.
+        fired: as ``conclude`` takes it.
+        unwatched: as ``conclude`` takes it.
+        asked_only: as ``conclude`` takes it.
     """
     counters = trial.counters
     return {
@@ -55,7 +64,9 @@ def facts_of(trial: Trial, wanted: Wanted, fired: Iterable[str] | None) -> dict[
         "expected": asdict(trial.expected),
         "mutants_killed": None if trial.mutants_killed is None else sorted(trial.mutants_killed),
         "wanted": asdict(wanted),
-        "fired": None if fired is None else sorted(fired),
+        "fired": None if fired is None else dict(fired),
+        "unwatched": unwatched,
+        "asked_only": asked_only,
     }
 
 

@@ -109,9 +109,16 @@ def _judged(evidence: Evidence, place: str) -> tuple[Result, Mapping[str, Any]]:
             [event_from_dict(one) for one in evidence.lines(f"{place}/ledger.jsonl.gz")],
             evidence.lines(f"{place}/trace.jsonl.gz"),
         )
-        return conclude(wanted_in(facts), trial, facts["fired"]), facts
+        result = conclude(
+            wanted_in(facts),
+            trial,
+            fired=facts["fired"],
+            unwatched=facts["unwatched"],
+            asked_only=facts["asked_only"],
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Unreadable(f"{place}/trial.json.gz", f"is no trial: {error}") from error
+    return result, facts
 
 
 def _apart(evidence: Evidence, place: str, told: Mapping[str, Any], result: Result) -> str:

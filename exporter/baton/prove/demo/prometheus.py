@@ -183,6 +183,28 @@ class Prometheus:
         except (KeyError, TypeError, ValueError) as error:
             raise OSError(f"{self.address} answers {query!r} with {answer!r}") from error
 
+    def evaluate(
+        self, query: str, since: float, until: float, step: float
+    ) -> list[tuple[dict[str, str], list[float]]]:
+        """A query at one moment after another; which series it had, and when.
+
+        Args:
+            query: in PromQL.
+            since: the first moment, in seconds since 1970.
+            until: the last.
+            step: how far apart they are, in seconds.
+
+        Raises:
+            OSError: no answer, or one that is no matrix.
+        """
+        asked = {"query": query, "start": since, "end": until, "step": step}
+        answer = self._get(f"/api/v1/query_range?{urlencode(asked)}")
+        try:
+            found = answer["data"]["result"]
+            return [(one["metric"], [float(at) for at, _ in one["values"]]) for one in found]
+        except (KeyError, TypeError, ValueError) as error:
+            raise OSError(f"{self.address} answers {query!r} with {answer!r}") from error
+
     def is_ready(self, data: Path) -> bool:
         """Whether it can be asked, and is the one meant: a port may have gone to somebody else.
 

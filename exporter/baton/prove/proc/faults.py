@@ -129,6 +129,11 @@ class Director(Arrivals[Process]):
         del about
         _ACTS[plan.fault.do](self, plan, process)
 
+    def there(self, process: Process) -> bool:
+        """It has begun, and is not on its way out."""
+        leaving = process.doomed or process.back_after_us is not None
+        return process.channel is not None and not process.dead and not leaving
+
     def epoch_of(self, process: Process, task_id: str) -> int:
         """As the store has it: whoever has just claimed is still waiting."""
         del process
@@ -167,6 +172,8 @@ class Director(Arrivals[Process]):
             if code == -signal.SIGKILL:
                 self.see(plan, f"{process.name} (pid {process.pid}) ended by signal 9")
             if back is not None:
+                # If it was draining, it comes back once.
+                process.back_after_us = None
                 self._stage.restart(process, us(back))
 
         process.doomed = True
@@ -176,9 +183,11 @@ class Director(Arrivals[Process]):
     def _sigstop(self, plan: Planned, process: Process | None) -> None:
         assert process is not None
         release, arrival = self._hold(), self._arrival
+        stopped: list[bool] = []
 
         def stop() -> None:
             if process.stop():
+                stopped.append(True)
                 self.see(plan, f"{process.name} (pid {process.pid}) stood still")
             if plan.fault.for_seconds is not None:
                 self.at(self.now + us(plan.fault.for_seconds), go_on)
@@ -192,6 +201,13 @@ class Director(Arrivals[Process]):
                 release()
                 process.go_on()
 
+        def missed(code: int) -> None:
+            del code
+            if not stopped:
+                # Something else ended it before it stood still.
+                plan.fired -= 1
+                self.again(plan)
+
         # Nobody else of the process may be in the middle of a transaction.
         if arrival is not None:
             process.when("steady", arrival.ticket, stop)
@@ -200,6 +216,7 @@ class Director(Arrivals[Process]):
             order = next(self._orders)
             process.when("obeyed", order, stop)
             process.tell("quiet", order)
+            process.when_ended(missed)
 
     def _sigterm(self, plan: Planned, process: Process | None) -> None:
         assert process is not None

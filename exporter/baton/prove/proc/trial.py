@@ -7,7 +7,6 @@ ends with the harness, and every worker with the maker.
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import itertools
 import json
@@ -27,16 +26,18 @@ from random import Random
 from typing import Any
 
 import baton
-from baton.domain.continuity.model import SinkEntry, TraceKind, TraceLine
+from baton.domain.continuity.model import TraceKind, TraceLine
 from baton.domain.words import TaskState
 from baton.fleet.fleet import Fleet
 from baton.fleet.points import Point
 from baton.prove.proc.channel import Channel, Message, listen
 from baton.prove.proc.faults import Arrival, Director
+from baton.prove.proc.people import People
 from baton.prove.proc.process import Process
+from baton.prove.proc.vitals import Vitals
 from baton.prove.proc.worker import Spec
 from baton.prove.scenarios.arrivals import us
-from baton.prove.scenarios.graphs import ANSWER, input_of
+from baton.prove.scenarios.graphs import input_of
 from baton.prove.scenarios.model import Scenario, Worker
 
 #: What makes the processes: another program only where a bug is planted in them.
@@ -71,7 +72,7 @@ class ProcTrial:
         Raises:
             BatonError: the store cannot be opened.
         """
-        self.scenario, self._seed, self._work, self._url = scenario, seed, work, store_url
+        self.scenario, self._seed, self._work, self.url = scenario, seed, work, store_url
         self._chance = Random(f"{seed}/harness")  # noqa: S311 - replayed, not secret
         self.people: Fleet = baton.open(store_url)
         self.processes: list[Process] = []
@@ -88,10 +89,13 @@ class ProcTrial:
         self._opened: set[str] = set()
         self._asked_since: dict[str, int] = {}
         self._expected_back = 0
+        self._expected_tasks = 0
+        self.vitals = Vitals()
         self._quiet_since: int | None = None
         self._leaving = False
         self._ready = False
         self._broken: str | None = None
+        self._others = People(store_url, self._inbox.put)
         self._control = work / "control.sock"
         self._listening = listen(str(self._control))
         self._maker = self._start_maker()
@@ -128,6 +132,7 @@ class ProcTrial:
         self._listening.close()
         for process in self.processes:
             process.close()
+        self._others.close()
         self.people.close()
 
     # Performing
@@ -146,6 +151,8 @@ class ProcTrial:
         self._until(lambda: names <= self._opened, _START_SECONDS, "the workers did not begin")
         self._begin()
         self._until(self._ended, self.scenario.timing.limit_seconds, None)
+        if self._expected_tasks:
+            raise TrialFailed(f"{self._expected_tasks} tasks were not submitted in time")
 
     @property
     def now(self) -> int:
@@ -160,12 +167,28 @@ class ProcTrial:
         self._zero = time.monotonic()
         self.zero_store_us = self.people.store.clock.now_us()
         self.director.begin()
-        for task_id in self.scenario.topology.task_ids:
-            self.resubmit(task_id)
+        for seconds, task_id in self.scenario.timing.submissions(self.scenario.topology):
+            if seconds:
+                self._expected_tasks += 1
+                self.at(us(seconds), partial(self._submit, task_id))
+            else:
+                self.resubmit(task_id)
         for worker in self.scenario.topology.workers:
             if worker.joins_after_seconds:
                 self.at(us(worker.joins_after_seconds), partial(self._start, self._spec(worker)))
         self.at(_LOOK_US, self._look)
+        self.at(0, self._sample)
+
+    def _submit(self, task_id: str) -> None:
+        def accepted() -> None:
+            self._expected_tasks -= 1
+            self.accepted.add(task_id)
+
+        self._others.submit(task_id, accepted)
+
+    def _sample(self) -> None:
+        self.vitals.take(self.processes, self.now)
+        self.at(self.now + Vitals.EVERY_US, self._sample)
 
     def _until(self, done: Callable[[], bool], seconds: float, otherwise: str | None) -> None:
         deadline = time.monotonic() + seconds
@@ -199,7 +222,7 @@ class ProcTrial:
         if counts[TaskState.INTERRUPTED]:
             self._answer()
         over = sum(counts[state] for state in _OVER) == counts.total()
-        calm = over and not self.director.open and not self._expected_back
+        calm = over and not self._unfinished()
         if not calm:
             self._quiet_since = None
         elif self._quiet_since is None:
@@ -212,13 +235,17 @@ class ProcTrial:
             return
         self.at(self.now + _LOOK_US, self._look)
 
+    def _unfinished(self) -> bool:
+        """Whether something is still to come, although every task may be over."""
+        return bool(self.director.open or self._expected_back or self._expected_tasks)
+
     def _answer(self) -> None:
         """Answer the questions that have waited for long enough."""
         asked = {"state": TaskState.INTERRUPTED.value, "pool": None, "limit": 1_000_000}
         for row in self.people.store.data.rows("tasks", asked):
             since = self._asked_since.setdefault(row["run_id"], self.now)
             if self.now - since >= us(self.scenario.timing.answer_after_seconds):
-                self.people.resume(row["task_id"], ANSWER)
+                self._others.answer(row["task_id"], row["run_id"])
 
     # Processes
 
@@ -230,7 +257,7 @@ class ProcTrial:
             worker_id=worker.name,
             control=str(self._control),
             folder=str(self._work),
-            store_url=self._url,
+            store_url=self.url,
             graphs=tuple(sorted(topology.tasks)),
             waits=tuple(sorted({f.at.value for f in self.scenario.faults if f.at is not None})),
             version=worker.version,
@@ -365,15 +392,3 @@ class ProcTrial:
         lines = log.read_text(errors="replace").split("\n") if log.exists() else []
         said = [line.strip() for line in lines if line.strip()]
         return f"last words: {said[-1]}" if said else "it said nothing"
-
-    def sink_entries(self) -> tuple[SinkEntry, ...]:
-        """What the target of the effects holds."""
-        return tuple(
-            SinkEntry(
-                key=key,
-                task_id=task_id,
-                value_digest=hashlib.sha256(value.encode()).hexdigest(),
-                attempts=attempts,
-            )
-            for key, (task_id, value, attempts) in sorted(self.sink.items())
-        )

@@ -58,6 +58,7 @@ class Spec:
         node_seconds: how long a node works, give or take a tenth.
         seed: decides the tenth.
         ttl_seconds: silence after which others may take its tasks.
+        metrics: whether it serves metrics of its own.
         settings: for ``Worker``.
     """
 
@@ -73,6 +74,7 @@ class Spec:
     node_seconds: float = 0.0
     seed: int = 0
     ttl_seconds: float = 2.0
+    metrics: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def encode(self) -> str:
@@ -203,7 +205,12 @@ class OnTrial:
         fleet = Fleet(store, kind="worker", ttl_seconds=spec.ttl_seconds)
         fleet.version = spec.version or fleet.version
         worker = self.worker = _Worker(
-            fleet, graphs, worker_id=spec.worker_id, ttl_seconds=spec.ttl_seconds, **spec.settings
+            fleet,
+            graphs,
+            worker_id=spec.worker_id,
+            ttl_seconds=spec.ttl_seconds,
+            **self._measured(),
+            **spec.settings,
         )
         worker.driver.clock, worker.driver.trace = self.clock, self._trace
         self._outside()
@@ -216,6 +223,18 @@ class OnTrial:
             os._exit(0)
         fleet.close()
         return 0
+
+    def _measured(self) -> dict[str, Any]:
+        """What makes a worker serve metrics, as ``baton worker --metrics`` does."""
+        if not self.spec.metrics:
+            return {}
+        from baton.observe.instruments import WorkerInstruments, hooks_of
+        from baton.observe.server import MetricsServer
+
+        instruments = WorkerInstruments()
+        server = MetricsServer("127.0.0.1", 0, collect=instruments.snapshot, title="On trial")
+        server.__enter__()  # until the process ends
+        return {"metrics_address": server.address, "hooks": hooks_of(instruments)}
 
     def _surround(self, store: Store) -> None:
         self.barrier.quiet = lambda: _quiet(store)

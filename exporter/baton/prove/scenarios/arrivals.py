@@ -24,6 +24,9 @@ ANSWERS = frozenset({Point.HB_AFTER_WRITE, Point.CKPT_AFTER_WRITE, Point.DONE_AF
 
 EVERYBODY = (ALL, STORE)
 
+#: When somebody looks again whether a fault by the clock can happen now, in microseconds.
+_AGAIN_US = 50_000
+
 #: Faults by the clock that happen once, and not to each process.
 _ONCE = (Do.OUTAGE, Do.CLOCK_OFFSET, Do.RESUBMIT, Do.SNAPSHOT, Do.RESTORE)
 
@@ -99,6 +102,10 @@ class Arrivals(ABC, Generic[P]):
     def epoch_of(self, process: P, task_id: str) -> int:
         """The epoch under which a task was claimed just now."""
 
+    def there(self, process: P) -> bool:
+        """Whether a fault by the clock can befall a process now."""
+        return not process.dead
+
     # The rules
 
     def begin(self) -> None:
@@ -169,14 +176,21 @@ class Arrivals(ABC, Generic[P]):
         hit = [
             process
             for process in self.everybody
-            if not process.dead and fault.actor in (ALL, process.name)
+            if self.there(process) and fault.actor in (ALL, process.name)
         ]
         if fault.do in _ONCE:
             self.fire(plan, hit[0] if hit else None, fault.task or "")
             return
+        if not hit:
+            # It is gone, and may come back.
+            self.again(plan)
         for process in hit:
             plan.fired -= process is not hit[0]
             self.fire(plan, process, fault.task or "")
+
+    def again(self, plan: Planned[P]) -> None:
+        """Let a fault by the clock happen a little later."""
+        self.at(self.now + _AGAIN_US, lambda: self._on_time(plan))
 
     def fire(self, plan: Planned[P], process: P | None, about: str) -> None:
         """Let a fault happen, and open those that come after it."""

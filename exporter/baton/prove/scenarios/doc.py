@@ -27,7 +27,10 @@ follow. `baton scenario run` performs them all, `baton scenario run K01` one of 
   SQLite or (`--store postgresql`) a PostgreSQL store. Every worker waits at the points that a
   scenario names until it is told to go on, so the same faults strike at the same points; what the
   kernel does in between is its own affair, and two ledgers are not the same bytes. A store's outage
-  is played inside each worker, where its calls are refused. Alerts are not evaluated here either.
+  is played inside each worker, where its calls are refused. With `--prometheus`, a real one loads
+  Baton's own rules (a minute in them is a third of the TTL), scrapes an exporter and the workers,
+  and the alerts and the silence that a scenario expects decide with the rest. Without it they are
+  not evaluated. An alert that had to be evaluated and was not makes the scenario INCONCLUSIVE.
 - What an engine cannot do is refused aloud with the reason, and never skipped.
 - PASS: everything asked for was checked and held. FAIL: something did not. INCONCLUSIVE: a fault
   did not fire, or something asked for had nothing to check. ERROR: the engine failed.
@@ -64,7 +67,7 @@ _KEYS = {
     "`timing`": (
         "`ttl_seconds` 3, `heartbeat_seconds` 1, `node_seconds` 0.3, `poll_seconds` 0.2, "
         "`drain_timeout_seconds` 5, `answer_after_seconds` 1, `deadline_seconds`, "
-        "`limit_seconds` 60"
+        "`limit_seconds` 60, `submit_every_seconds` 0"
     ),
     "`faults`": "a list, see below",
     "`expect.lease`": "lease words by task, or for `every` task; any of a list is right",

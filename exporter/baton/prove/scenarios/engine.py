@@ -16,10 +16,16 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertFact:
-    """One alert as it was seen: when it fired first, in seconds from the beginning."""
+    """One alert as it was seen, in seconds from the beginning.
+
+    Attributes:
+        fired_after_seconds: when it fired first.
+        resolved_after_seconds: when it had ended for the last time; None if it fired to the end.
+    """
 
     name: str
     fired_after_seconds: float
+    resolved_after_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +35,7 @@ class Performance:
     Attributes:
         trial: everything that assertions may look at.
         alerts: the alerts that fired; None where nothing evaluated them.
+        unwatched: why nothing evaluated them although something had to; empty if nothing had to.
         figures: measurements for people, never judged.
         versions: what took part, for the evidence.
         asked_only: what the scenario does not ask for was not taken down, and is not judged.
@@ -36,6 +43,7 @@ class Performance:
 
     trial: Trial
     alerts: tuple[AlertFact, ...] | None = None
+    unwatched: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     asked_only: bool = False

@@ -93,7 +93,17 @@ def write_scenario(
         files["ledger.jsonl"] = _lines(event.to_dict() for event in trial.events)
         files["trace.jsonl"] = _lines(_plain(asdict(line)) for line in trial.trace or ())
         files["faults.json"] = _document([asdict(fact) for fact in trial.faults or ()])
-        files["trial.json"] = _document(facts_of(trial, wanted_of(scenario), fired_in(performance)))
+        files["trial.json"] = _document(
+            facts_of(
+                trial,
+                wanted_of(scenario),
+                fired=fired_in(performance),
+                unwatched=performance.unwatched,
+                asked_only=performance.asked_only,
+            )
+        )
+        if performance.alerts is not None:
+            files["alerts.json"] = _document([asdict(fact) for fact in performance.alerts])
         files["figures.json"] = _document(dict(performance.figures))
     place = out / scenario.id
     place.mkdir()

@@ -15,7 +15,7 @@ from baton.domain.continuity.concluding import (
 )
 from baton.domain.continuity.model import Expected, FaultFact
 from baton.domain.ledger import Event
-from baton.prove.scenarios.engine import Performance
+from baton.prove.scenarios.engine import AlertFact, Performance
 from baton.prove.scenarios.model import Scenario
 
 __all__ = [
@@ -82,11 +82,11 @@ def wanted_of(scenario: Scenario) -> Wanted:
     )
 
 
-def fired_in(performance: Performance) -> frozenset[str] | None:
-    """The alerts that fired; None where nothing evaluated them."""
+def fired_in(performance: Performance) -> dict[str, str] | None:
+    """The alerts that fired, and when; None where nothing evaluated them."""
     if performance.alerts is None:
         return None
-    return frozenset(fact.name for fact in performance.alerts)
+    return {fact.name: _seen(fact) for fact in performance.alerts}
 
 
 def conclude(scenario: Scenario, performance: Performance) -> Result:
@@ -99,6 +99,13 @@ def conclude(scenario: Scenario, performance: Performance) -> Result:
     return concluding.conclude(
         wanted_of(scenario),
         performance.trial,
-        fired_in(performance),
+        fired=fired_in(performance),
+        unwatched=performance.unwatched,
         asked_only=performance.asked_only,
     )
+
+
+def _seen(fact: AlertFact) -> str:
+    ended = fact.resolved_after_seconds
+    then = "and did not end" if ended is None else f"and ended after {ended:.1f} s"
+    return f"fired after {fact.fired_after_seconds:.1f} s {then}"

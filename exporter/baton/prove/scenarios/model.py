@@ -136,6 +136,8 @@ class Timing:
         limit_seconds: when a trial that has not come to rest is over.
         answer_after_seconds: how long an interrupt waits for its answer.
         deadline_seconds: how long a task may go without a durable write; None for ever.
+        submit_every_seconds: how long after one task the next is submitted, a task of each graph
+            in turn; 0 for all at the beginning.
     """
 
     ttl_seconds: float = 3.0
@@ -146,6 +148,15 @@ class Timing:
     answer_after_seconds: float = 1.0
     deadline_seconds: float | None = None
     limit_seconds: float = 60.0
+    submit_every_seconds: float = 0.0
+
+    def submissions(self, topology: Topology) -> tuple[tuple[float, str], ...]:
+        """When each task is submitted, in seconds from the beginning."""
+        every = self.submit_every_seconds
+        ids = topology.task_ids
+        if every:
+            ids = tuple(sorted(ids, key=lambda one: int(one.rpartition("-")[2])))
+        return tuple((number * every, one) for number, one in enumerate(ids))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

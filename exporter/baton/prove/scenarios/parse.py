@@ -224,7 +224,7 @@ def _expect(table: Table, topology: Topology, faults: Iterable[Fault]) -> Expect
                 words.wrong(f"there is no task {task!r}", f"choose from every, {', '.join(tasks)}")
             lease |= dict.fromkeys(tasks if task == "every" else (task,), words.words())
     asked = table.get("assertions", lambda p: p.words(ASSERTION_IDS, "assertion"), _NO_WORDS)
-    alerts = _alert_names()
+    alerts = alert_names()
     expect = Expect(
         lease=lease,
         takeovers=table.get("takeovers", _range, Range()),
@@ -246,7 +246,8 @@ def _expect(table: Table, topology: Topology, faults: Iterable[Fault]) -> Expect
 
 
 @cache
-def _alert_names() -> tuple[str, ...]:
+def alert_names() -> tuple[str, ...]:
+    """Every alert there is, in the order of the rules."""
     groups = alert_groups(Settings())
     return tuple(rule.name for group in groups for rule in group.rules if isinstance(rule, Alert))
 

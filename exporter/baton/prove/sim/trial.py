@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
@@ -63,6 +64,7 @@ class SimTrial:
         self._copied: bytes | None = None
         self._asked_since: dict[str, int] = {}
         self._expected_back = 0
+        self._expected_tasks = 0
         self._quiet_since: int | None = None
         self._leaving = False
 
@@ -89,13 +91,21 @@ class SimTrial:
         return host.clock.now_us() if isinstance(host, Process) else self.world.now
 
     def _begin(self) -> None:
-        for task_id in self.scenario.topology.task_ids:
-            self.resubmit(task_id)
+        for seconds, task_id in self.scenario.timing.submissions(self.scenario.topology):
+            self._expected_tasks += 1
+            if seconds:
+                self.world.later(_us(seconds), partial(self._submit, task_id))
+            else:
+                self._submit(task_id)
         for worker in self.scenario.topology.workers:
             delay_us = _us(worker.joins_after_seconds) + self.world.chance("starts", 0, 40_000)
             self.world.later(delay_us, self._starter(worker))
         self.director.begin()
         self.world.later(_LOOK_US, self._look)
+
+    def _submit(self, task_id: str) -> None:
+        self._expected_tasks -= 1
+        self.resubmit(task_id)
 
     def _ended(self) -> bool:
         return self._leaving and all(process.dead or process.frozen for process in self.processes)
@@ -109,7 +119,7 @@ class SimTrial:
         if counts[TaskState.INTERRUPTED]:
             self._answer()
         over = sum(counts[state] for state in _OVER) == counts.total()
-        calm = over and not self.director.open and not self._expected_back
+        calm = over and not (self.director.open or self._expected_back or self._expected_tasks)
         if not calm:
             self._quiet_since = None
         elif self._quiet_since is None:

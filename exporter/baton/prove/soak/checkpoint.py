@@ -32,6 +32,7 @@ class Checkpoint:
     """Where a soak stands after a cycle.
 
     Attributes:
+        store: the kind of store that it began with.
         build: the digest of the code and of the scenarios that it began with.
         generator: the state of the generator that draws the cycles.
         head: the hash of the last cycle's record, over the one before.
@@ -43,6 +44,7 @@ class Checkpoint:
     seed: int
     engine: str
     build: str
+    store: str = "sqlite"
     cycle: int = 0
     generator: tuple[Any, ...] = ()
     head: str = GENESIS
@@ -141,8 +143,14 @@ def write_whole(path: Path, text: str) -> None:
 
 
 @contextmanager
-def begun(out: Path, seed: int, engine: str) -> Iterator[Folder]:
+def begun(out: Path, seed: int, engine: str, store: str = "sqlite") -> Iterator[Folder]:
     """A new soak.
+
+    Args:
+        out: its folder.
+        seed: draws its cycles.
+        engine: the name of what performs them.
+        store: the kind of store that they are performed on.
 
     Raises:
         BadInput: there is something in the folder, or it cannot be written.
@@ -153,7 +161,7 @@ def begun(out: Path, seed: int, engine: str) -> Iterator[Folder]:
                 detail=f"--out {out} is not empty; name a new folder, or go on with --resume {out}"
             )
         out.mkdir(parents=True, exist_ok=True)
-        checkpoint = Checkpoint(seed=seed, engine=engine, build=build_digest())
+        checkpoint = Checkpoint(seed=seed, engine=engine, build=build_digest(), store=store)
         write_whole(out / CHECKPOINT, json.dumps(asdict(checkpoint)))
         folder = Folder(out, checkpoint)
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import os
 import resource
 import tempfile
 import time
@@ -16,17 +15,23 @@ from typing import Any
 from baton.domain.continuity.model import FaultFact
 from baton.domain.soaks import COUNTED
 from baton.domain.words import EventType
+from baton.prove.proc import vitals
+from baton.prove.proc.engine import ProcEngine
 from baton.prove.scenarios import evidence
 from baton.prove.scenarios.engine import Engine
 from baton.prove.scenarios.judging import Judgement
-from baton.prove.scenarios.model import Fault, Scenario
+from baton.prove.scenarios.model import Do, Fault, Scenario
 from baton.prove.scenarios.running import Done, perform_one
 from baton.prove.scenarios.writing import text_of
+from baton.prove.soak import real as measures
 from baton.prove.soak.checkpoint import Folder
+from baton.prove.soak.fleets import FleetPlan
 from baton.prove.soak.plan import Plan
 
 #: Of so many cycles one is performed twice, and must leave the same.
 _TWICE = 25
+
+_SIGNALS = {Do.SIGKILL: "kills", Do.SIGSTOP: "freezes", Do.SIGTERM: "drains"}
 
 _COUNTS = {
     Judgement.PASS: "passed",
@@ -57,7 +62,7 @@ def soak(
         OSError: a checkpoint could not be written.
     """
     chance = folder.checkpoint.random()
-    plan = Plan(engine, chance)
+    plan = FleetPlan(chance) if isinstance(engine, ProcEngine) else Plan(engine, chance)
     began = time.monotonic() - folder.checkpoint.seconds
 
     def over() -> bool:
@@ -79,7 +84,9 @@ def soak(
         gc.unfreeze()
 
 
-def _cycle(folder: Folder, engine: Engine, plan: Plan, chance: Random, began: float) -> None:
+def _cycle(
+    folder: Folder, engine: Engine, plan: Plan | FleetPlan, chance: Random, began: float
+) -> None:
     """Perform the next cycle, and make it durable."""
     cpu, wall = time.process_time(), time.monotonic()
     gc.collect()
@@ -95,7 +102,11 @@ def _cycle(folder: Folder, engine: Engine, plan: Plan, chance: Random, began: fl
         "open_files": _open_files(),
         "store_bytes": _figure(done, "store_bytes"),
     }
-    if record["cycle"] % _TWICE == 0:
+    if isinstance(engine, ProcEngine):
+        # No two runs of real processes leave the same; what they are to do is the same.
+        timing |= measures.timing(done.performance)
+        record["plan"] = hashlib.sha256(text_of(scenario).encode()).hexdigest()
+    elif record["cycle"] % _TWICE == 0:
         again = _record(record["cycle"], perform_one(scenario, engine, seed))
         record |= {"repeated": 1, "differing": int(again["digest"] != record["digest"])}
     _keep(folder.path, record, done)
@@ -123,7 +134,10 @@ def _record(cycle: int, done: Done) -> dict[str, Any]:
         "digest": whole.hexdigest(),
         _COUNTS[judgement]: 1,
         "events": len(events),
+        "tasks": sum(e.type == EventType.SUBMITTED for e in events),
         "takeovers": sum(e.type == EventType.CLAIMED and bool(e.reason) for e in events),
+        "quarantined": sum(e.type == EventType.QUARANTINED for e in events),
+        **_signals(done.scenario, faults),
         "faults_planned": sum(fault.times for fault in done.scenario.faults),
         "faults_fired": sum(fact.fired for fact in faults),
         "faults_by_kind": _by_kind(done.scenario.faults, faults),
@@ -145,6 +159,18 @@ def _by_kind(planned: Iterable[Fault], seen: Iterable[FaultFact]) -> dict[str, l
         of_kind[0] += fault.times
         of_kind[1] += fired.get(fault.name, 0)
     return kinds
+
+
+def _signals(scenario: Scenario, faults: Iterable[FaultFact]) -> dict[str, int]:
+    """How many processes were seen to be killed, to stand still, and were asked to leave."""
+    seen = {fact.name: fact.observed for fact in faults}
+    counts = dict.fromkeys(_SIGNALS.values(), 0)
+    for fault in scenario.faults:
+        if fault.do in _SIGNALS:
+            # Who is frozen is seen twice: when it stands still, and when it goes on.
+            lines = [line for line in seen.get(fault.name, ()) if "went on" not in line]
+            counts[_SIGNALS[fault.do]] += len(lines)
+    return counts
 
 
 def _figure(done: Done, name: str) -> float:
@@ -181,15 +207,14 @@ def _file_of(scenario: Scenario) -> str:
 def _memory_bytes() -> int:
     """What this process holds now; where the system does not say, the most it ever held."""
     try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return vitals.memory_bytes()
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _open_files() -> int:
     """How many file handles this process has; 0 where the system does not say."""
     try:
-        return sum(1 for _ in Path("/proc/self/fd").iterdir())
+        return vitals.open_files()
     except OSError:
         return 0
