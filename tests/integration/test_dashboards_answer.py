@@ -19,6 +19,7 @@ from tests.integration.test_exporter import DEADLINE_SECONDS, store_at, until
 from tests.support.grafana import Asked, asked, boards, interpolated
 from tests.support.house import SECOND, House, Member
 
+from baton.cli import main
 from baton.domain import catalogue as c
 from baton.domain.words import Evidence, TakeoverOutcome
 from baton.errors import LeaseLost
@@ -243,6 +244,30 @@ def test_every_variable_has_values(server: Asking, title: str) -> None:
 
 
 LABEL_VALUES = re.compile(r"label_values\((.+), (\w+)\)", re.DOTALL)
+
+
+def test_every_query_of_the_runbook_is_understood(server: Asking) -> None:
+    """Whether it has data depends on what has happened; that it can be asked does not."""
+    page = (Path(__file__).parents[2] / "docs" / "runbook.md").read_text()
+    queries = set(re.findall(r"```promql\n(.+?)\n```", page, re.DOTALL))
+    assert len(queries) > 60
+    answered = {query for query in queries if server.get("query", query=query)["result"]}
+    assert len(answered) > len(queries) / 4, "nearly nothing of it speaks of this fleet"
+
+
+def test_the_gate_of_the_runbook_decides(
+    server: Asking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one command of that page that asks Prometheus: a verdict, and no complaint."""
+    line = "baton gate --out gate-out"
+    assert f"\n{line}\n" in (Path(__file__).parents[2] / "docs" / "runbook.md").read_text()
+    monkeypatch.setenv("BATON_PROMETHEUS", f"http://{server.address}")
+    monkeypatch.chdir(tmp_path)
+    code = main(line.split()[1:])
+    decision = json.loads((tmp_path / "gate-out" / "decision.json").read_text())
+    assert code == decision["exit_code"]
+    assert code in {0, 1, 2}
+    assert "COV-EXPORTER-UP" in {one["id"] for one in decision["criteria"]}
 
 
 def test_every_mark_is_a_query_and_new_versions_show(server: Asking) -> None:

@@ -339,23 +339,30 @@ def sections() -> dict[str, str]:
     return {part.splitlines()[0]: part for part in parts}
 
 
-def test_every_alert_has_its_section() -> None:
-    """In the order of the rules, and no section is about nothing."""
-    assert list(sections()) == NAMES
+CRITERIA = [
+    criterion.id
+    for criterion in parse("release.yaml", (ROOT / "gates" / "release.yaml").read_text()).criteria
+]
 
 
-@EACH
-def test_a_section_is_complete(alert: Alert) -> None:
+def test_every_alert_and_every_criterion_has_its_section() -> None:
+    """In the order of the rules and of the policy, and no section is about nothing."""
+    assert list(sections()) == [*NAMES, *CRITERIA]
+
+
+@pytest.mark.parametrize("name", [*NAMES, *CRITERIA])
+def test_a_section_is_complete(name: str) -> None:
     """Symptom, first query, decisions, what is safe and what is forbidden, and the way out."""
-    section = sections()[alert.name]
+    section = sections()[name]
     marks = [
         *("**Symptom.** ", "**First query**", "```promql", "| you see | then |"),
-        *("**Safe**", "```sh", "**Never.** ", "**Verify.** ", "```promql", "**Escalate.** "),
+        *("**Safe**", "```sh", "**Never.** ", "**Verify.** ", "```promql"),
+        *("**Roll back.** ", "**Escalate.** "),
     ]
     place = 0
     for mark in marks:
         place = section.find(mark, place) + 1
-        assert place, f"{alert.name}: no {mark}"
+        assert place, f"{name}: no {mark}"
     assert len(re.findall(r"^\| (?!you see|---).+ \| .+ \|$", section, re.MULTILINE)) >= 2
 
 
