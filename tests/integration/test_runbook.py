@@ -15,7 +15,8 @@ from tests.integration.test_cli_tasks import bring_to
 from tests.support.command import Command
 from tests.support.runs import wait_until
 
-from baton.domain.words import TaskState
+from baton.domain.words import Evidence, TaskState
+from baton.fleet.model import Loss
 
 ROOT = Path(__file__).parents[2]
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
@@ -31,17 +32,28 @@ STATES = {
 #: Run where there is a Prometheus, by tests/integration/test_dashboards_answer.py.
 ELSEWHERE = {"baton gate --out gate-out"}
 
+#: Typed when every worker has been stopped, as the page says; before that it is refused.
+RESTORE = "baton store accept-restore"
+
+#: Typed in a checkout, whose files it compares.
+IN_A_CHECKOUT = {"baton render --check"}
+
 #: It runs until it is told to end, so it is a process of its own.
 LASTING = "baton exporter --listen 127.0.0.1:9464"
 
 
 @pytest.fixture
 def incident(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """A fleet after a loss: a worker that died, a task taken over, one of each trouble."""
+    """The command line of somebody whose fleet has lost a worker."""
     monkeypatch.setenv("BATON_STORE", command.url)
+    return command
+
+
+def fleet_with(command: Command, state: TaskState) -> None:
+    """A fleet after a loss: a worker that died, a task taken over, and ``t-1`` in a state."""
     with command.house() as house:
-        for state in (TaskState.DONE, TaskState.FAILED, TaskState.INTERRUPTED):
-            bring_to(house, state, state.value)
+        for each in (TaskState.DONE, TaskState.FAILED, TaskState.INTERRUPTED):
+            bring_to(house, each, each.value)
         house.submit("lost")
         lost = house.session("w-1")
         claim = lost.claim()
@@ -49,22 +61,39 @@ def incident(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
         house.bury(lost)
         heir = house.session("w-2")
         heir.done(heir.claim())
-    return command
+        bring_to(house, state, "t-1")
 
 
 def run(command: Command, line: str) -> None:
     """Type one line of the runbook, and hold it to an answer."""
-    with command.house() as house:
-        bring_to(house, STATES.get(line, TaskState.ACTIVE), "t-1")
-    said = command(*shlex.split(line)[1:])
+    fleet_with(command, STATES.get(line, TaskState.ACTIVE))
+    words = shlex.split(line)[1:]
+    if line == RESTORE:
+        with command.house() as house:
+            for session in house.store.sessions.live():
+                house.store.bury(Loss(session_id=session.spec.session_id, evidence=Evidence.PIDFD))
+    said = command(*words)
     assert said.code == 0, (line, said)
-    assert said.out + said.err, line
+    assert said.out or Path(words[words.index("--out") + 1]).exists(), line
 
 
 @pytest.mark.parametrize("line", [one for one in COMMANDS if one not in {*ELSEWHERE, LASTING}])
-def test_a_command_of_the_runbook_does_what_it_is_for(incident: Command, line: str) -> None:
-    """It ends well, and says something."""
-    run(incident, line)
+def test_a_command_of_the_runbook_does_what_it_is_for(
+    incident: Command, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    """It ends well, and says something or has written what it was to write."""
+    if line not in IN_A_CHECKOUT:
+        run(incident, line)
+        return
+    monkeypatch.chdir(ROOT)
+    assert incident(*shlex.split(line)[1:]).code == 0
+
+
+def test_a_restore_is_accepted_by_nobody_else(incident: Command) -> None:
+    """While workers run it is refused, and says whom to stop."""
+    fleet_with(incident, TaskState.ACTIVE)
+    assert RESTORE in COMMANDS
+    assert "are running; stop them first" in incident(*shlex.split(RESTORE)[1:]).complaint
 
 
 @pytest.mark.parametrize(
@@ -87,6 +116,7 @@ def test_the_exporter_by_hand_serves_until_it_is_told_to_end(incident: Command) 
     """On a free port here, where the page names the usual one."""
     words = shlex.split(LASTING.replace(":9464", ":0"))[1:]
     assert LASTING in COMMANDS
+    fleet_with(incident, TaskState.ACTIVE)
     process = subprocess.Popen(
         [sys.executable, "-m", "baton", *words, "--store", incident.url],
         stderr=subprocess.PIPE,
