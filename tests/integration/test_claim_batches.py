@@ -159,3 +159,21 @@ def test_a_batch_passes_by_what_another_is_at(house: House) -> None:
     second = heir.claims(limit=4, running=2)
     assert len({claim.task_id for claim in (*first.won, *second.won)}) == 4
     assert len(first.won) == len(second.won) == 2
+
+
+def test_whoever_is_overtaken_takes_what_stands_behind(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers with one slot each look at the head of the same queue, and one of them gets it."""
+    for number in range(2):
+        house.submit(f"t-{number}")
+    slow, quick = house.session("slow"), house.session("quick")
+    overtook: list[Claim] = []
+
+    def overtake(point: Point, who: str) -> None:
+        if point is Point.CLAIM_BEFORE and who == slow.id:
+            overtook.extend(quick.claims().won)
+
+    monkeypatch.setattr(points, "listener", overtake)
+    won = slow.claims().won
+    assert [claim.task_id for claim in (*overtook, *won)] == ["t-0", "t-1"]

@@ -10,7 +10,7 @@ from tests.support.command import Command
 from tests.support.house import House
 from tests.support.postgres import PostgresServer
 
-from baton.domain.words import TaskState
+from baton.domain.words import TakeoverReason, TaskState
 from baton.errors import StoreUnreachable
 from baton.fleet import postgres_store, sqlite_files
 from baton.fleet.store import new_id, open_store
@@ -77,3 +77,33 @@ def test_a_migration_only_adds(old_store: str, command: Command) -> None:
     assert house.session().claim().task_id == "waits"
     assert house.types("task:held") == ["submitted", "claimed", "step"]
     store.close()
+
+
+@pytest.fixture
+def breaking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This version's schema is one that earlier ones cannot live with."""
+    for module in (sqlite_files, postgres_store):
+        monkeypatch.setattr(module, "BREAKING", frozenset({2}))
+
+
+@pytest.mark.usefixtures("breaking")
+def test_a_migration_that_breaks_is_refused_while_older_sessions_live(
+    old_store: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for in words, waits for the last of them, and writes nothing before."""
+    with pytest.raises(
+        StoreUnreachable, match=r"its schema is 1.* stop them, then run `baton store"
+    ):
+        open_store(old_store)
+    refused = command("store", "migrate", "--store", old_store)
+    assert refused.code == 4
+    assert "workers w-1 run on its schema 1 and cannot live with 2" in refused.complaint
+    with monkeypatch.context() as then:
+        for module in (sqlite_files, postgres_store):
+            then.setattr(module, "SCHEMA", 1)
+        store = open_store(old_store, create=False)
+        (older,) = store.peers()[1]
+        store.stop_session(older.spec.session_id, older.spec.worker_id, TakeoverReason.DRAINED)
+        store.close()
+    assert command("store", "migrate", "--store", old_store).code == 0
+    open_store(old_store, create=False).close()

@@ -73,9 +73,9 @@ class PostgresServer:
             pytest.skip(f"the server that {VARIABLE} names is not ours to restart")
         self._restart()
 
-    @contextmanager
-    def proxy(self, url: str) -> Iterator[tuple[Proxy, str]]:
-        """A proxy in front of the server, and the URL of the same database through it."""
+    @staticmethod
+    def dial(url: str) -> Callable[[], socket.socket]:
+        """What makes a plain connection to the server of a URL."""
         about = conninfo_to_dict(url)
         host, port = str(about.get("host", "127.0.0.1")), int(about.get("port") or 5432)
 
@@ -90,7 +90,13 @@ class PostgresServer:
                 raise
             return connection
 
-        proxy = Proxy(connect)
+        return connect
+
+    @contextmanager
+    def proxy(self, url: str) -> Iterator[tuple[Proxy, str]]:
+        """A proxy in front of the server, and the URL of the same database through it."""
+        about = conninfo_to_dict(url)
+        proxy = Proxy(self.dial(url))
         try:
             user, name = about.get("user", "postgres"), about["dbname"]
             yield proxy, f"postgresql://{user}@127.0.0.1:{proxy.port}/{name}"

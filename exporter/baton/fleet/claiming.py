@@ -23,6 +23,10 @@ from baton.fleet.write import Ends, Found, Write
 #: next is still to be claimed.
 CLAIM_BATCH = 256
 
+#: So many more of the tasks that wait are looked at than are asked for. Whoever else has room looks
+#: at the head of the same queue; who comes second takes what stands behind, and need not ask again.
+_SPARES = 16
+
 #: So many sessions are remembered as met; then it begins anew.
 _MET_MAX = 10_000
 
@@ -102,7 +106,7 @@ class Claiming(Operating):
                     "session": request.session_id,
                     "now": self.clock.now_us(),
                     "avoid_us": request.avoid_us,
-                    "limit": min(request.limit, CLAIM_BATCH),
+                    "limit": min(request.limit, CLAIM_BATCH) + _SPARES,
                 }
                 stalled += cursor.execute(self.data.sql["stalled"], about).fetchall()
                 pending += cursor.execute(self.data.sql["pending"], about).fetchall()

@@ -45,6 +45,8 @@ _WATCH_EVERY_SECONDS = 0.1
 #: How the server says that it takes no more connections; libpq hands on no SQLSTATE for it.
 _FULL = ("too many clients", "too many connections", "connection slots are reserved")
 
+#: How a pooler says that it does not hand on what a connection is to be started with.
+_NO_OPTIONS = "unsupported startup parameter: options"
 
 #: How many connections a process has in normal operation, unless its URL says otherwise.
 CONNECTIONS = 2
@@ -317,14 +319,24 @@ def connect(dsn: str, url: str) -> psycopg.Connection[Row]:
         ServerFull, ConnectionCut: as their messages say.
     """
     try:
-        return psycopg.Connection.connect(
-            dsn, autocommit=True, prepare_threshold=0, row_factory=_rows
-        )
+        return _connect(dsn)
     except psycopg.OperationalError as error:
         text = str(error)
+        if _NO_OPTIONS in text:
+            # A pooler, which is asked for them once it has turned out to be one.
+            return connect(make_conninfo(dsn, options=""), url)
         if any(words in text for words in _FULL):
             raise ServerFull(url=url, detail=text.strip().rpartition("FATAL:  ")[2]) from error
         raise plain_error(url, error) from error
+
+
+def _connect(dsn: str) -> psycopg.Connection[Row]:
+    return psycopg.Connection.connect(dsn, autocommit=True, prepare_threshold=0, row_factory=_rows)
+
+
+def options_of(dsn: str) -> str:
+    """What the server is to be started with for a connection, from ``dsn_of``."""
+    return str(conninfo_to_dict(dsn).get("options") or "")
 
 
 def is_idle(connection: psycopg.Connection[Row]) -> bool:

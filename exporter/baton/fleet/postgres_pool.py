@@ -14,10 +14,11 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any, TypeVar
 
 from baton.errors import BatonError, ConnectionCut, ServerFull, StoreBusy, StoreError
+from baton.fleet import postgres_pooler
 from baton.fleet.postgres_connect import (
     CONNECTIONS,
     MOST,
@@ -26,6 +27,7 @@ from baton.fleet.postgres_connect import (
     connect,
     dsn_of,
     is_idle,
+    options_of,
     plain_errors,
 )
 
@@ -113,6 +115,8 @@ class Pool:
         self._mine = threading.local()
         self._closed = False
         self._full_until = float("-inf")
+        #: A pooler in between has been seen to keep a connection for its client.
+        self._kept = False
         self._deadlines = Deadlines(self._give_up_idle)
         #: Asked of each new connection before it is used.
         self.check: Callable[[Any], None] = lambda connection: None  # noqa: ARG005
@@ -371,11 +375,24 @@ class Pool:
         connection = connect(self._dsn, self.url)
         try:
             with plain_errors(self.url):
+                if postgres_pooler.is_between(connection):
+                    self._through_pooler(connection)
                 self.check(connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _through_pooler(self, connection: Any) -> None:
+        if not self._kept:
+            with (
+                closing(connect(self._dsn, self.url)) as another,
+                self.within(connection, self.call_seconds),
+                self.within(another, self.call_seconds),
+            ):
+                postgres_pooler.refuse_unless_kept(connection, another, self.url)
+            self._kept = True
+        postgres_pooler.set_again(connection, options_of(self._dsn))
 
     def first(self) -> Any:
         """``connect``, waiting for a place where the server has none.

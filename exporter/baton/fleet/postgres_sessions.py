@@ -21,6 +21,12 @@ from baton.fleet.write import Write
 _SQL = queries("postgres_sessions.sql")
 
 
+def alive_on(connection: Any) -> list[str]:
+    """The workers whose sessions have shown life within their TTL, as a connection sees them."""
+    rows = connection.execute(_SQL["alive"], prepare=False).fetchall()
+    return [row[0] for row in rows]
+
+
 class SessionTable:
     """The sessions, over the anchor of this process's own session where it has one."""
 

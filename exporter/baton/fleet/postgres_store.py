@@ -23,11 +23,12 @@ from baton.fleet import clock
 from baton.fleet.clock import StoreClock
 from baton.fleet.evidence import OnGone
 from baton.fleet.lingering import LINGER_SECONDS
+from baton.fleet.migrating import refuse_a_break
 from baton.fleet.model import Claim, ClaimRequest, Claims, LeaseKey, Typed
 from baton.fleet.postgres_connect import Timeouts, plain_errors, pool_options, shown
 from baton.fleet.postgres_data import DataTables
 from baton.fleet.postgres_pool import Pool
-from baton.fleet.postgres_sessions import SessionTable
+from baton.fleet.postgres_sessions import SessionTable, alive_on
 from baton.fleet.postgres_watch import ConnectionEvidence
 from baton.fleet.sql import script
 from baton.fleet.transactions import Store
@@ -38,8 +39,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Bump with each new postgres_NNNN.sql; migrations are additive.
+#: Bump with each new postgres_NNNN.sql.
 SCHEMA = 3
+
+#: Those of them that processes of an earlier version cannot live with; all others only add.
+BREAKING: frozenset[int] = frozenset()
 
 #: The oldest server whose functions and guarantees are all there.
 _SERVER_MIN = 140000
@@ -191,6 +195,7 @@ def open_postgres(
     *,
     create: bool,
     accept_restored: bool,
+    break_older: bool = False,
     patience_seconds: float,
     new_id: Callable[[], str],
     store_clock: StoreClock | None = None,
@@ -202,8 +207,10 @@ def open_postgres(
         url: ``postgresql://…``; the schema is the first of its ``search_path``, and
             ``connections=N`` says how many this process has in normal operation.
         create: make or migrate the tables; False for whoever only looks.
-        accept_restored: nothing more than otherwise: the sessions went back in time with the
-            data, so that only processes that live through a restore can tell.
+        accept_restored: migrate what is there, in order to accept it; nothing more, because the
+            sessions went back in time with the data, and only processes that live through a
+            restore can tell.
+        break_older: migrate it to what earlier versions cannot live with, if none of them lives.
         patience_seconds: the TTL, which all bounds of connections lie below.
         new_id: makes session and run ids.
         store_clock: for trials that move the time; the server's own by default.
@@ -213,14 +220,15 @@ def open_postgres(
     Raises:
         BadInput, StoreUnreachable, StoreNewer: as their messages say.
     """
-    del accept_restored
     url, connections = pool_options(url)
     name = shown(url)
     part, half = patience_seconds / 3, patience_seconds / 2
     timeouts = Timeouts(lock=part, idle=part, statement=half, call=half)
     pool = Pool(url, name, timeouts, connections=connections)
     try:
-        store_id = _prepare(pool, name, create=create)
+        store_id = _prepare(
+            pool, name, create=create, accept=accept_restored, break_older=break_older
+        )
     except BaseException:
         pool.close()
         raise
@@ -233,7 +241,7 @@ def open_postgres(
     )
 
 
-def _prepare(pool: Pool, url: str, *, create: bool) -> str:
+def _prepare(pool: Pool, url: str, *, create: bool, accept: bool, break_older: bool) -> str:
     """Make or migrate the tables where that is asked for; returns the store's id."""
     try:
         # A server that is full for a moment, as after many kills, may have room in the next.
@@ -253,10 +261,10 @@ def _prepare(pool: Pool, url: str, *, create: bool) -> str:
             raise StoreUnreachable(url=url, detail=detail)
         found = _schema_of(connection, url, known=known)
         if found < SCHEMA:
-            if not create:
+            if not create and not accept:
                 detail = f"its schema is {found}; `baton store migrate` brings it to {SCHEMA}"
                 raise StoreUnreachable(url=url, detail=detail)
-            _migrate(connection, url)
+            _migrate(connection, url, break_older=break_older)
         row = connection.execute("SELECT value FROM baton_meta WHERE key = 'store_id'").fetchone()
         return str(row[0])
 
@@ -288,7 +296,7 @@ def _schema_of(connection: Any, url: str, *, known: bool) -> int:
     return found
 
 
-def _migrate(connection: Any, url: str) -> None:
+def _migrate(connection: Any, url: str, *, break_older: bool) -> None:
     """Bring the schema up to date, one process at a time."""
     from langgraph.checkpoint.postgres import PostgresSaver
 
@@ -301,10 +309,11 @@ def _migrate(connection: Any, url: str) -> None:
             raise StoreBusy(holder="another process that migrates it")
         threading.Event().wait(_TRY_EVERY_SECONDS)
     try:
-        connection.execute("SET statement_timeout = 0; SET lock_timeout = 0", prepare=False)
-        PostgresSaver(connection).setup()
         # Another process may have been quicker; its schema is as good as ours.
         found = _schema_of(connection, url, known=_look_over(connection, url))
+        refuse_a_break(url, found, BREAKING, asked=break_older, alive=lambda: alive_on(connection))
+        connection.execute("SET statement_timeout = 0; SET lock_timeout = 0", prepare=False)
+        PostgresSaver(connection).setup()
         for version in range(found, SCHEMA):
             _step(connection, version + 1)
     finally:

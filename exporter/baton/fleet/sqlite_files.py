@@ -6,7 +6,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -21,10 +21,14 @@ from baton.errors import (
     StoreUnreachable,
 )
 from baton.fleet import clock
+from baton.fleet.migrating import refuse_a_break
 from baton.fleet.sql import queries, script
 
-#: Bump with each new sqlite_data_NNNN.sql; migrations are additive.
+#: Bump with each new sqlite_data_NNNN.sql.
 SCHEMA = 3
+
+#: Those of them that processes of an earlier version cannot live with; all others only add.
+BREAKING: frozenset[int] = frozenset()
 
 #: Between two tries to put a new file into WAL mode, in seconds.
 _SWITCH_EVERY_SECONDS = 0.005
@@ -148,14 +152,23 @@ def pragmas(synchronous: str) -> tuple[str, ...]:
     return (f"PRAGMA synchronous = {synchronous}", "PRAGMA wal_autocheckpoint = 4000")
 
 
-def open_data(location: Location, *, create: bool) -> sqlite3.Connection:
+def open_data(
+    location: Location, *, create: bool, accept_restored: bool = False, break_older: bool = False
+) -> sqlite3.Connection:
     """Open the data file, creating or migrating it where that is asked for.
+
+    Args:
+        location: where the store is.
+        create: make or migrate it; False for whoever only looks.
+        accept_restored: migrate what is there even if it is an older copy, in order to accept that.
+        break_older: migrate it to what earlier versions cannot live with, if none of them lives.
 
     Raises:
         StoreUnreachable: it is not there, or its folder cannot be written.
         StoreBusy: another process keeps it locked.
         StoreCorrupt: it is not a database, or damaged.
         StoreNewer: a newer Baton has written it.
+        StoreRestored: its schema is an earlier one, because it is an older copy.
     """
     path = location.path
     if not create and not path.exists():
@@ -171,23 +184,66 @@ def open_data(location: Location, *, create: bool) -> sqlite3.Connection:
     except StoreError as error:
         raise StoreUnreachable(url=location.url, detail=error.fields["detail"]) from error
     with closed_on_failure(connection), plain_errors(location.url):
-        _migrate(connection, location.url, create=create)
+        found = schema_of(connection)
+        if found > SCHEMA:
+            raise StoreNewer(url=location.url, found=found, known=SCHEMA)
+        if found < SCHEMA:
+            if found and not accept_restored:
+                _check_before(location, connection)
+            _may_migrate(location.url, found, create=create or accept_restored)
+            refuse_a_break(
+                location.url,
+                found,
+                BREAKING,
+                asked=break_older,
+                alive=lambda: _alive(location, connection),
+            )
+            prepare_data(connection, found)
     return connection
 
 
-def _migrate(connection: sqlite3.Connection, url: str, *, create: bool) -> None:
-    found = schema_of(connection)
-    if found > SCHEMA:
-        raise StoreNewer(url=url, found=found, known=SCHEMA)
-    if found == SCHEMA:
+def _may_migrate(url: str, found: int, *, create: bool) -> None:
+    if create:
         return
-    if found == 0 and not create:
+    if found == 0:
         detail = "the file is no Baton store; `baton store migrate` makes it one"
-        raise StoreUnreachable(url=url, detail=detail)
-    if not create:
+    else:
         detail = f"its schema is {found}; `baton store migrate` brings it to {SCHEMA}"
-        raise StoreUnreachable(url=url, detail=detail)
-    prepare_data(connection, found)
+    raise StoreUnreachable(url=url, detail=detail)
+
+
+@contextmanager
+def _sessions_as_they_are(location: Location) -> Iterator[sqlite3.Connection | None]:
+    """The sessions file of an earlier version, only to be read; None where there is none."""
+    path = location.beside(".sessions")
+    if not path.exists():
+        yield None
+        return
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        yield connection if _has(connection, "witness") else None
+
+
+def _check_before(location: Location, data: sqlite3.Connection) -> None:
+    # A refused copy is left as it was put there.
+    with _sessions_as_they_are(location) as sessions:
+        if sessions is not None:
+            _check_owner(location, sessions, store_id_of(data))
+            check_restored(location, data, sessions)
+
+
+def _alive(location: Location, data: sqlite3.Connection) -> list[str]:
+    """The workers whose sessions have shown life within their TTL."""
+    row = data.execute("SELECT offset_us FROM baton_boot WHERE boot_id = ?", (clock.boot_id(),))
+    found = row.fetchone()
+    if found is None:
+        # Nobody has worked on it since this host was started.
+        return []
+    now_us = clock.HostClock(found[0]).now_us()
+    with _sessions_as_they_are(location) as sessions:
+        if sessions is None:
+            return []
+        rows = sessions.execute(queries("sqlite_sessions.sql")["alive"], (now_us,)).fetchall()
+    return [row[0] for row in rows]
 
 
 def prepare_data(
@@ -274,12 +330,16 @@ def open_sessions(
         connection = connect(path, synchronous="normal", busy_seconds=1.0)
         with closed_on_failure(connection):
             prepare_sessions(connection, store_id)
-            row = connection.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()
-            if row[0] != store_id and not accept_restored:
-                raise StoreRestored(
-                    url=location.url, detail=f"{path.name} beside it belongs to store {row[0]}"
-                )
+            if not accept_restored:
+                _check_owner(location, connection, store_id)
     return connection
+
+
+def _check_owner(location: Location, sessions: sqlite3.Connection, store_id: str) -> None:
+    row = sessions.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()
+    if row[0] != store_id:
+        name = location.beside(".sessions").name
+        raise StoreRestored(url=location.url, detail=f"{name} beside it belongs to store {row[0]}")
 
 
 def prepare_sessions(connection: sqlite3.Connection, store_id: str) -> None:

@@ -38,6 +38,7 @@ def open_store(
     *,
     create: bool = True,
     accept_restored: bool = False,
+    break_older: bool = False,
     kind: Literal["worker", "embedded"] = "embedded",
     patience_seconds: float = PATIENCE_SECONDS,
 ) -> Store:
@@ -47,6 +48,7 @@ def open_store(
         url: ``sqlite:///fleet.db``, ``sqlite:////absolute/fleet.db`` or ``postgresql://…``.
         create: make or migrate it; False for whoever only looks.
         accept_restored: open it even if it is an older copy, in order to accept it.
+        break_older: migrate it to what earlier versions cannot live with, if none of them lives.
         kind: ``worker`` lets others kill this process when it freezes with the write lock.
         patience_seconds: how long others may stand still with the write lock: the TTL.
 
@@ -56,7 +58,11 @@ def open_store(
     """
     if url.startswith(_POSTGRES):
         return _open_postgres(
-            url, create=create, accept_restored=accept_restored, patience_seconds=patience_seconds
+            url,
+            create=create,
+            accept_restored=accept_restored,
+            break_older=break_older,
+            patience_seconds=patience_seconds,
         )
     if not url.startswith("sqlite:"):
         raise BadInput(
@@ -66,13 +72,14 @@ def open_store(
         url,
         create=create,
         accept_restored=accept_restored,
+        break_older=break_older,
         kind=kind,
         patience_seconds=patience_seconds,
     )
 
 
 def _open_postgres(
-    url: str, *, create: bool, accept_restored: bool, patience_seconds: float
+    url: str, *, create: bool, accept_restored: bool, break_older: bool, patience_seconds: float
 ) -> Store:
     try:
         from baton.fleet.postgres_store import open_postgres
@@ -83,6 +90,7 @@ def _open_postgres(
         url,
         create=create,
         accept_restored=accept_restored,
+        break_older=break_older,
         patience_seconds=patience_seconds,
         new_id=new_id,
     )
@@ -93,13 +101,23 @@ def _open_sqlite(
     *,
     create: bool,
     accept_restored: bool,
+    break_older: bool,
     kind: Literal["worker", "embedded"],
     patience_seconds: float,
 ) -> SqliteStore:
     location = files.parse_url(url)
     location = replace(location, path=Path(location.path).absolute())
     with ExitStack() as undo:
-        data = undo.enter_context(closing(files.open_data(location, create=create)))
+        data = undo.enter_context(
+            closing(
+                files.open_data(
+                    location,
+                    create=create,
+                    accept_restored=accept_restored,
+                    break_older=break_older,
+                )
+            )
+        )
         store_id = files.store_id_of(data)
         sessions = undo.enter_context(
             closing(files.open_sessions(location, store_id, accept_restored=accept_restored))

@@ -49,6 +49,10 @@ SELECT * FROM baton_session
 WHERE state NOT IN ('lost', 'stopped') AND (%(pool)s::text IS NULL OR pool = %(pool)s)
 ORDER BY place
 
+-- alive: the workers whose sessions have shown life within their TTL
+SELECT DISTINCT worker_id FROM baton_session
+WHERE state NOT IN ('lost', 'stopped') AND baton_now() - beat_at < ttl_us ORDER BY worker_id
+
 -- unsettled: the sessions that ended and may have left tasks behind
 SELECT * FROM baton_session WHERE settled = 0 AND state IN ('lost', 'stopped') ORDER BY session_id
 

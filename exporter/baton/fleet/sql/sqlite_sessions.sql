@@ -40,6 +40,10 @@ SELECT * FROM session WHERE session_id = ?
 SELECT * FROM session
 WHERE state NOT IN ('lost', 'stopped') AND (:pool IS NULL OR pool = :pool)
 
+-- alive: the workers whose sessions have shown life within their TTL
+SELECT DISTINCT worker_id FROM session
+WHERE state NOT IN ('lost', 'stopped') AND ? - beat_at < ttl_us ORDER BY worker_id
+
 -- unsettled: the sessions that ended and may have left tasks behind
 SELECT * FROM session WHERE settled = 0 AND state IN ('lost', 'stopped')
 
