@@ -88,7 +88,7 @@ def test_the_matrix_leaves_no_path_out() -> None:
     named = {name for one in found for name in one.expect.assertions}
     assert set(ASSERTION_IDS) - named == {"V2"}, "which the kill matrix shows, and no single run"
     told = {one.id for one in found if one.expect.alerts or one.expect.silent}
-    assert {one.id for one in found} - told == ALERTS_LEFT_OPEN
+    assert {one.id for one in found} - told <= ALERTS_LEFT_OPEN
 
 
 def test_graphs_are_the_same_everywhere() -> None:
