@@ -170,7 +170,7 @@ def test_the_flusher_wakes_up_after_a_long_rest(file_runs: Runs, other: sqlite3.
     at = put_empty(file_runs, file_runs.lease().config)
     file_runs.saver.put_writes(at, [("first", 1)], "call-1")
     data = file_runs.house.store.data
-    wait_until(lambda: not data._wake.is_set(), "the flusher sleeps")  # noqa: SLF001 - nothing else shows it
+    wait_until(lambda: data._linger.resting, "the flusher sleeps")  # noqa: SLF001 - nothing else shows it
     file_runs.saver.put_writes(at, [("second", 2)], "call-2")
     wait_until(lambda: channels(other) == ["first", "second"], "the write is durable")
 
@@ -743,7 +743,7 @@ def test_closing_makes_the_last_parked_write_durable(tmp_path: Path) -> None:
     """Whatever the flusher would have done."""
     path = tmp_path / "fleet.db"
     store = open_store(f"sqlite:///{path}")
-    store.data._linger_seconds = None  # noqa: SLF001 - the flusher must not be quicker
+    store.data._linger = None  # noqa: SLF001 - the flusher must not be quicker
     with runs_on(House(store, store.clock)) as runs:
         at = put_empty(runs, runs.lease().config)
         runs.saver.put_writes(at, [("seen", ["last"])], "call-1")

@@ -22,6 +22,7 @@ from baton.errors import (
 from baton.fleet import clock
 from baton.fleet.clock import StoreClock
 from baton.fleet.evidence import OnGone
+from baton.fleet.lingering import LINGER_SECONDS
 from baton.fleet.model import Claim, ClaimRequest, Claims, LeaseKey, Typed
 from baton.fleet.postgres_connect import Timeouts, plain_errors, pool_options, shown
 from baton.fleet.postgres_data import DataTables
@@ -29,7 +30,6 @@ from baton.fleet.postgres_pool import Pool
 from baton.fleet.postgres_sessions import SessionTable
 from baton.fleet.postgres_watch import ConnectionEvidence
 from baton.fleet.sql import script
-from baton.fleet.sqlite_data import LINGER_SECONDS
 from baton.fleet.transactions import Store
 
 if TYPE_CHECKING:
