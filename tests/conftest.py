@@ -9,12 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.charter import Judge, judges
 from tests.support.postgres import PostgresServer, postgres_server
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 TESTS = Path(__file__).parent
 FOLDERS = ("unit", "property", "integration", "chaos")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hold the charter against a run of all tests."""
+    if judges(config):
+        config.pluginmanager.register(Judge(), "charter")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -35,6 +35,8 @@ def make_suite(folder: Path, suite: dict[str, str]) -> None:
     shutil.copy(ROOT / "pyproject.toml", folder)
     shutil.copy(ROOT / "tests" / "conftest.py", folder / "tests")
     shutil.copytree(ROOT / "tests" / "support", folder / "tests" / "support")
+    (folder / "tools").mkdir()
+    shutil.copy(ROOT / "tools" / "render_charter.py", folder / "tools")
 
 
 def test_chaos_tests_share_one_worker(tmp_path: Path) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
+import dataclasses
 import re
-import sys
+from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from tests.support import charter as support
+from tests.support.charter import standing
+from tools import render_charter as tool
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = [f"DKT-{number:03}" for number in range(47, 56)]
@@ -20,20 +24,6 @@ TEST_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 NEVER_RUN = re.compile(r"mark\.(skip|xfail)\b")
 
 
-def _tool() -> ModuleType:
-    """Load tools/render_charter.py, which is a script and in no package."""
-    spec = importlib.util.spec_from_file_location(
-        "render_charter", ROOT / "tools" / "render_charter.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-tool = _tool()
 charter = tool.load()
 rows = [row for section in tool.sections(charter) for row in tool.rows_of(charter, section)]
 
@@ -58,7 +48,7 @@ def _node_problem(node: str, root: Path) -> str | None:
     file = root / name
     if not (file.is_file() and file.name.startswith("test_")):
         return f"no test file {name}"
-    body = ast.parse(file.read_text(encoding="utf-8")).body
+    body = _parsed(file, file.read_text(encoding="utf-8"))
     for part in path:
         found = [each for each in body if getattr(each, "name", None) == part]
         if not found:
@@ -69,6 +59,12 @@ def _node_problem(node: str, root: Path) -> str | None:
         return f"no test in {node}"
     skipped = [each.name for each in tests if any(map(_never_runs, each.decorator_list))]
     return f"{skipped[0]} is marked so that it does not count" if skipped else None
+
+
+@cache
+def _parsed(file: Path, text: str) -> list[ast.stmt]:
+    del file
+    return ast.parse(text).body
 
 
 def _functions(body: list[ast.stmt]) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -220,6 +216,95 @@ def _plant(root: Path) -> None:
         "import pytest\nclass TestOther:\n    @pytest.mark.skip\n    def test_skipped(self): ...\n",
         encoding="utf-8",
     )
+
+
+ROW = tool.Row(
+    id="GR-X-01",
+    statement="s",
+    passes_when="p",
+    evidence="e",
+    checks=("tests/a.py::test_a", "tests/b.py::test_b[one]", "tests/c.py"),
+    bound_by="",
+)
+RAN = {
+    "tests/a.py::test_a[x]": "passed",
+    "tests/a.py::test_a[y]": "passed",
+    "tests/b.py::test_b[one]": "passed",
+    "tests/c.py::TestC::test_c": "passed",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({}, None),
+        ({"tests/a.py::test_a[y]": "failed"}, "tests/a.py::test_a failed"),
+        ({"tests/a.py::test_a[x]": "skipped"}, "tests/a.py::test_a skipped"),
+        ({"tests/b.py::test_b[one]": None}, "tests/b.py::test_b[one] did not run"),
+        ({"tests/b.py::test_b[two]": "failed"}, None),
+        ({"tests/c.py::TestC::test_c": "failed"}, "tests/c.py failed"),
+        ({"tests/a.py::test_ab": "failed"}, None),
+    ],
+)
+def test_a_row_passes_by_what_its_checks_came_to(change: dict[str, Any], why: str | None) -> None:
+    """Each of them ran, none was skipped, and all passed."""
+    outcomes = {name: said for name, said in {**RAN, **change}.items() if said}
+    assert standing([ROW], outcomes) == ({} if why is None else {"GR-X-01": why})
+
+
+def test_a_row_that_rests_on_commands_alone_does_not_pass() -> None:
+    """Nothing that `make test` runs would show it."""
+    row = dataclasses.replace(ROW, checks=("make release-check",))
+    assert standing([row], RAN) == {"GR-X-01": "it has no check that is a test"}
+
+
+def test_each_failing_check_fails_the_rows_that_name_it_and_no_other() -> None:
+    """One at a time, over the whole charter; and each bound row has its own share of the tests."""
+    bound = [row for row in rows if row.checks]
+    outcomes = {check: "passed" for row in bound for check in row.checks}
+    assert standing(rows, outcomes) == {}
+    for broken in outcomes:
+        failing = standing(rows, {**outcomes, broken: "failed"}).keys()
+        named = {row.id for row in bound if any(_same(broken, one) for one in row.checks)}
+        assert failing == named, broken
+
+
+def _same(broken: str, check: str) -> bool:
+    return broken == check or broken.startswith(f"{check}[")
+
+
+@pytest.mark.parametrize(
+    ("phases", "outcome"),
+    [
+        ([("setup", "passed"), ("call", "passed"), ("teardown", "passed")], "passed"),
+        ([("setup", "passed"), ("call", "failed"), ("teardown", "passed")], "failed"),
+        ([("setup", "failed")], "failed"),
+        ([("setup", "skipped")], "skipped"),
+        ([("setup", "passed"), ("call", "passed"), ("teardown", "failed")], "failed"),
+    ],
+)
+def test_a_run_of_all_tests_fails_by_its_rows(
+    phases: list[tuple[str, str]], outcome: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the plugin of `make test` does: it hears of each phase, and sets the exit code."""
+    row = dataclasses.replace(ROW, checks=("tests/a.py::test_a",))
+    monkeypatch.setattr(support, "rows", lambda: [row])
+    judge = support.Judge()
+    for when, said in phases:
+        report = SimpleNamespace(nodeid="tests/a.py::test_a", when=when, outcome=said)
+        judge.pytest_runtest_logreport(report)  # type: ignore[arg-type]
+    session = SimpleNamespace(exitstatus=0)
+    judge.pytest_sessionfinish(session, 0)  # type: ignore[arg-type]
+    assert judge.outcomes == {"tests/a.py::test_a": outcome}
+    assert (session.exitstatus == 0) == (outcome == "passed")
+    assert list(judge.failing) == ([] if outcome == "passed" else ["GR-X-01"])
+
+
+def test_an_interrupted_run_is_not_judged() -> None:
+    """Its rows did not run, and it fails by itself."""
+    judge = support.Judge()
+    judge.pytest_sessionfinish(SimpleNamespace(exitstatus=2), 2)  # type: ignore[arg-type]
+    assert judge.failing == {}
 
 
 def test_rollout_plan_holds_every_task_in_its_wave() -> None:

@@ -10,8 +10,9 @@ import ast
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,15 @@ def findings(path: str, text: str) -> list[Finding]:
     return sorted(found, key=lambda each: (each.rule, each.line, each.text))
 
 
+#: What the rules look at.
+_KINDS = (ast.Module, ast.Import, ast.ImportFrom, ast.Call, ast.Constant)
+
+
+@lru_cache(maxsize=1)  # the rules look at one text after another
+def _nodes(text: str) -> tuple[ast.AST, ...]:
+    return tuple(node for node in ast.walk(ast.parse(text)) if isinstance(node, _KINDS))
+
+
 def _matches(pattern: re.Pattern[str], text: str) -> Iterator[Place]:
     for match in pattern.finditer(text):
         yield _line(text, match.start()), " ".join(match[0].split())
@@ -102,7 +112,7 @@ REQUIREMENT_FILES = re.compile(r"(?:requirements|constraints).*\.(?:txt|in)|.*\.
 
 
 def _dependencies(path: str, text: str) -> Iterator[Place]:
-    yield from _imports(ast.parse(text)) if path.endswith(".py") else _matches(SNIPPETS, text)
+    yield from _imports(_nodes(text)) if path.endswith(".py") else _matches(SNIPPETS, text)
     yield from _matches(INSTALLS, text)
     yield from _matches(IMAGES, text)
     for requirement in _requirements(Path(path).name, text):
@@ -134,8 +144,8 @@ def _declared(pyproject: dict[str, Any]) -> Iterator[str]:
     return (each for each in chain.from_iterable(lists) if isinstance(each, str))
 
 
-def _imports(tree: ast.Module) -> Iterator[Place]:
-    for node in ast.walk(tree):
+def _imports(nodes: Iterable[ast.AST]) -> Iterator[Place]:
+    for node in nodes:
         for module in _imported(node):
             if module.split(".")[0] in MODULES:
                 yield getattr(node, "lineno", 0), f"import {module}"
@@ -186,7 +196,7 @@ def _switches(path: str, text: str) -> Iterator[Place]:
         if not passed_on and not set(re.findall(r"\w+", match[1])) <= SCENARIO_ENGINES:
             yield _line(text, match.start()), match[0]
     if path.endswith(".py"):
-        yield from _engine_options(ast.parse(text))
+        yield from _engine_options(_nodes(text))
     if path.endswith(DATA_FILES):
         for match in KEYS.finditer(text):
             values = re.findall(r"(?<![\w.])[a-z][\w.-]*", match[2].lower())
@@ -194,14 +204,14 @@ def _switches(path: str, text: str) -> Iterator[Place]:
                 yield _line(text, match.start(1)), match[0].strip(" \t{,-")
 
 
-def _engine_options(tree: ast.Module) -> Iterator[Place]:
+def _engine_options(nodes: Sequence[ast.AST]) -> Iterator[Place]:
     """Find definitions of `--engine` whose choices are not literally `sim` and `proc`."""
     constants = {
         ast.unparse(node.targets[0]): node.value
-        for node in tree.body
+        for node in nodes[0].body  # type: ignore[attr-defined] - the first is the module
         if isinstance(node, ast.Assign)
     }
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Call) and _called(node).lower().endswith(("argument", "option")):
             if "--engine" not in map(_constant, node.args):
                 continue
@@ -231,12 +241,19 @@ WORDING = re.compile(
 )
 
 
+#: One of these is in whatever WORDING matches, and is looked for in a fraction of the time.
+_KEY_WORD = re.compile("legacy|runtime|engine|orchestrator|execution", re.IGNORECASE)
+
+
 def _wording(path: str, text: str) -> Iterator[Place]:
-    yield from _matches(WORDING, text)
+    if _KEY_WORD.search(text):
+        yield from _matches(WORDING, text)
     if path.endswith(".py"):
         # Help text is often written as several literals, which only the parser joins.
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        for node in _nodes(text):
+            if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+                continue
+            if _KEY_WORD.search(node.value):
                 yield from ((node.lineno, what) for _, what in _matches(WORDING, node.value))
 
 

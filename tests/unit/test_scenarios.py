@@ -10,10 +10,17 @@ import pytest
 
 from baton.domain.continuity.concluding import Range
 from baton.errors import BadInput, BadScenario
+from baton.fleet.points import Point
 from baton.prove.scenarios.checks import takeovers_in, wrong_word
 from baton.prove.scenarios.graphs import GRAPHS
 from baton.prove.scenarios.library import chosen, every
-from baton.prove.scenarios.model import ALWAYS, GRAPH_NAMES, Scenario
+from baton.prove.scenarios.model import (
+    ALWAYS,
+    ASSERTION_IDS,
+    GRAPH_NAMES,
+    Do,
+    Scenario,
+)
 from baton.prove.scenarios.parse import load, parse
 from baton.prove.scenarios.swarm import swarm
 from baton.prove.scenarios.writing import text_of
@@ -63,6 +70,25 @@ def test_the_whole_matrix_ships_and_more() -> None:
     with_words = {one.id for one in found if one.expect.lease}
     # Elsewhere what becomes of each task is left to chance, and every legal word is right.
     assert {one.id for one in found} - with_words == {"R02", "S05", "U13"}
+
+
+#: Scenarios in which whether an alert has time to fire is left to chance.
+ALERTS_LEFT_OPEN = frozenset(
+    {"D01", "P03", "S05", "T04", "U01", "U02", "U04", "U05", "U06", "U07", "U08", "U11", "U13"}
+)
+
+
+def test_the_matrix_leaves_no_path_out() -> None:
+    """Every family, point of the lifecycle and fault, and every assertion that a run can show."""
+    found = every()
+    assert {one.id[0] for one in found} >= set("KZTSPDRFH")
+    faults = [fault for one in found for fault in one.faults]
+    assert {fault.at for fault in faults} >= set(Point)
+    assert {fault.do for fault in faults} == set(Do)
+    named = {name for one in found for name in one.expect.assertions}
+    assert set(ASSERTION_IDS) - named == {"V2"}, "which the kill matrix shows, and no single run"
+    told = {one.id for one in found if one.expect.alerts or one.expect.silent}
+    assert {one.id for one in found} - told <= ALERTS_LEFT_OPEN
 
 
 def test_graphs_are_the_same_everywhere() -> None:
