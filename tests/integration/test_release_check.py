@@ -301,6 +301,15 @@ def test_the_stages_that_ship_name_what_there_is() -> None:
     plan = load(ROOT / "tools" / "release-check.yaml", {})
     ids = [stage.id for stage in plan.stages]
     assert ids.index("environment") == 0
-    assert {"tests", "compat", "scenarios", "scenarios-proc", "soak", "fleet", "gate"} <= set(ids)
+    assert {
+        "charter",
+        "tests",
+        "compat",
+        "scenarios",
+        "scenarios-proc",
+        "soak",
+        "fleet",
+        "gate",
+    } <= set(ids)
     known = {"SCENARIOS-SIM", "SCENARIOS-PROC", "SOAK", "KILL-MATRIX", "LEDGER", "CONTINUITY"}
     assert {name for stage in plan.stages for name in stage.judged_by} <= {*known, "GATE", "REPORT"}
