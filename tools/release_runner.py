@@ -217,7 +217,11 @@ class Runner:
 
     def _plain(self, text: str) -> str:
         """A text without the places of this machine, and not too long."""
-        for place, name in ((str(self.root), "."), (str(Path.home()), "~")):
+        for place, name in (
+            (str(self.folder.resolve()), "RUN"),
+            (str(self.root), "."),
+            (str(Path.home()), "~"),
+        ):
             text = text.replace(place, name)
         if len(text) > _OUTPUT_BYTES_MAX:
             text = f"(its beginning was left out)\n{text[-_OUTPUT_BYTES_MAX:]}"

@@ -37,13 +37,19 @@ def find_program() -> str | None:
     return shutil.which("prometheus", path=os.pathsep.join(folders))
 
 
-def configuration(exporter: str) -> str:
+def rule_files() -> Path:
+    """The folder of the rules that ship with Baton."""
+    return content.root() / "alerts"
+
+
+def configuration(exporter: str, rules: Path | None = None) -> str:
     """The configuration, in JSON, which is YAML too; it loads the rules that ship with Baton.
 
     Args:
         exporter: ``HOST:PORT`` of the exporter, which also tells where the workers are.
+        rules: a folder with those rules, as the server sees it; None for where they ship.
     """
-    rules = glob.escape(str(content.root() / "alerts"))
+    folder = glob.escape(str(rule_files() if rules is None else rules))
     discovery = {"url": f"http://{exporter}/sd/workers", "refresh_interval": f"{SCRAPE_SECONDS}s"}
     jobs = [
         {"job_name": _EXPORTER_JOB, "static_configs": [{"targets": [exporter]}]},
@@ -54,7 +60,7 @@ def configuration(exporter: str) -> str:
             "scrape_interval": f"{SCRAPE_SECONDS}s",
             "evaluation_interval": f"{SCRAPE_SECONDS}s",
         },
-        "rule_files": [f"{rules}/*.rules.yaml"],
+        "rule_files": [f"{folder}/*.rules.yaml"],
         "scrape_configs": jobs,
     }
     return json.dumps(document, indent=2)
