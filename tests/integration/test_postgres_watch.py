@@ -120,6 +120,37 @@ def test_the_watcher_itself_is_watched(seat: Callable[[], Seat]) -> None:
     assert sum(one.evidence.elected for one in seats) == 1
 
 
+def test_nothing_that_lives_long_keeps_vacuum_from_its_work(
+    seat: Callable[[], Seat], database: str
+) -> None:
+    """Connections are kept and transactions are not: the oldest snapshot moves on."""
+    watcher, other = seat(), seat()
+    watcher.watch(other)
+    wait_until(lambda: seen(watcher, other), "a look at the locks")
+    with psycopg.connect(database, autocommit=True) as apart, psycopg.connect(database) as old:
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        old.execute("SELECT 1")
+        mark = apart.execute("SELECT pg_current_xact_id()::text").fetchone()
+        assert mark is not None
+
+        def moved_on() -> bool:
+            # A transaction of its own each time, so that there is something to move on to.
+            apart.execute("SELECT pg_current_xact_id()")
+            row = apart.execute(
+                "SELECT bool_and(age(%s::xid) > age(backend_xmin)) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+                mark,
+            ).fetchone()
+            assert row is not None
+            return row[0] is not False
+
+        # A transaction that stays open would be seen.
+        assert not moved_on()
+        old.rollback()
+        wait_until(moved_on, "the last old snapshot")
+    assert watcher.evidence.elected or other.evidence.elected
+
+
 def test_a_session_that_lives_takes_its_lock_again(
     seat: Callable[[], Seat], postgres: PostgresServer
 ) -> None:
