@@ -89,6 +89,14 @@ def with_a_blind_checker(found: dict[str, Caught]) -> frozenset[str]:
     return still
 
 
+def _about_bugs() -> dict[str, Any]:
+    """What a reader without the bugs has to know of them."""
+    return {
+        "harness": [bug.name for bug in BUGS if bug.harness],
+        "same": {bug.name: bug.same for bug in BUGS if bug.same},
+    }
+
+
 def best(caught: Caught) -> str:
     """The scenario in which the most assertions caught a bug; the first of several."""
     return max(sorted(caught), key=lambda scenario: len(caught[scenario]))
@@ -109,6 +117,8 @@ def wrong_with(data: dict[str, Any]) -> Iterator[str]:
         return
     if data["scenarios"] != [one.id for one in every()]:
         yield "the evidence is of other scenarios; run `make kill-matrix`"
+    if any(data.get(name) != about for name, about in _about_bugs().items()):
+        yield "the evidence tells otherwise of the bugs; run `make kill-matrix`"
     for bug in BUGS:
         if not found[bug.name] and not bug.same:
             yield f"nothing caught {bug.name}"
@@ -199,6 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         data = {
             "scenarios": [one.id for one in every()],
             "v2_with_a_blind_checker": oracle(with_a_blind_checker(found)).outcome.value,
+            **_about_bugs(),
             "bugs": found,
         }
         DATA.parent.mkdir(parents=True, exist_ok=True)

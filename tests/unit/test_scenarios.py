@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from baton.domain.continuity.concluding import Range
 from baton.errors import BadInput, BadScenario
 from baton.fleet.points import Point
 from baton.prove.scenarios.checks import takeovers_in, wrong_word
@@ -18,7 +19,6 @@ from baton.prove.scenarios.model import (
     ASSERTION_IDS,
     GRAPH_NAMES,
     Do,
-    Range,
     Scenario,
 )
 from baton.prove.scenarios.parse import load, parse

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from baton.prove.soak.figures import (
+from baton.domain.figures import (
     POINTS_MAX,
     failure_bound,
     median_interval,

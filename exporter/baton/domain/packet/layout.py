@@ -66,6 +66,7 @@ KILL_MATRIX = "kill-matrix.json"
 REPORT = "report"
 COMPAT = "compat.json"
 LEDGER = "ledger.jsonl.gz"
+SEAL = "seal.json"
 
 _E, _D, _S = Origin.EVIDENCE, Origin.DERIVED, Origin.SEAL
 
@@ -90,6 +91,7 @@ LAYOUT: tuple[Entry, ...] = (
     Entry(path=f"{REPORT}/*", origin=_E, about="the recovery report of the fleet"),
     Entry(path=COMPAT, origin=_E, about="what `baton compat --check --json` said"),
     Entry(path=LEDGER, origin=_E, about="the fleet's ledger, exported, to its end"),
+    Entry(path=SEAL, origin=_E, about="the heads of the ledger's chains, as exported with it"),
 )
 
 

@@ -23,3 +23,12 @@ def queries(file_name: str) -> dict[str, str]:
 def script(file_name: str) -> str:
     """The whole text of a file in this folder."""
     return (Path(__file__).parent / file_name).read_text(encoding="utf-8")
+
+
+def schemas() -> dict[str, int]:
+    """The newest schema of each store's files, by what they are called."""
+    found: dict[str, int] = {}
+    for path in sorted(Path(__file__).parent.glob("*_[0-9][0-9][0-9][0-9].sql")):
+        name, _, number = path.stem.rpartition("_")
+        found[name] = int(number)
+    return found

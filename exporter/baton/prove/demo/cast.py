@@ -111,17 +111,19 @@ class Cast:
         """End everything."""
         self.close()
 
-    def start(self, name: str, command: Sequence[str]) -> Process:
+    def start(self, name: str, command: Sequence[str], folder: Path | None = None) -> Process:
         """Start a process in a session of its own, where the terminal's signals do not reach it.
 
         Args:
             name: what to call it; its log is ``NAME.log``, appended to.
             command: the program and its arguments.
+            folder: where it works; None for where the demo does.
         """
         log = self._logs / f"{name}.log"
         with log.open("ab") as output:
             popen = subprocess.Popen(
                 list(command),
+                cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

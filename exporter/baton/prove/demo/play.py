@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -197,6 +198,8 @@ def _played(stage: Stage, sink: Sink, tasks: Mapping[str, str]) -> Summary:
         places=_places(stage),
         answers=dict(stage.answers),
         why_no_answers=stage.why_none,
+        at=time.time(),
+        scraped_since=_scraped_since(stage),
     )
     text = json.dumps(summary.to_dict(), indent=2)
     (stage.settings.folder / "summary.json").write_text(text + "\n")
@@ -272,6 +275,12 @@ def _counted_by_prometheus(stage: Stage) -> dict[str, int] | None:
     stage.wait(agrees, "waiting until Prometheus has scraped the last of it", _PROMETHEUS_SECONDS)
     stage.ask()
     return counted
+
+
+def _scraped_since(stage: Stage) -> float | None:
+    with suppress(OSError):
+        return stage.prometheus.scraped_since() if stage.prometheus else None
+    return None
 
 
 def _places(stage: Stage) -> dict[str, str]:

@@ -28,6 +28,7 @@ from baton.observe.wording import duration
 #: Between two scrapes, so that a takeover shows while one still looks.
 SCRAPE_SECONDS = 1
 _TIMEOUT_SECONDS = 2.0
+_EXPORTER_JOB = "baton-exporter"
 
 
 def find_program() -> str | None:
@@ -36,16 +37,22 @@ def find_program() -> str | None:
     return shutil.which("prometheus", path=os.pathsep.join(folders))
 
 
-def configuration(exporter: str) -> str:
+def rule_files() -> Path:
+    """The folder of the rules that ship with Baton."""
+    return content.root() / "alerts"
+
+
+def configuration(exporter: str, rules: Path | None = None) -> str:
     """The configuration, in JSON, which is YAML too; it loads the rules that ship with Baton.
 
     Args:
         exporter: ``HOST:PORT`` of the exporter, which also tells where the workers are.
+        rules: a folder with those rules, as the server sees it; None for where they ship.
     """
-    rules = glob.escape(str(content.root() / "alerts"))
+    folder = glob.escape(str(rule_files() if rules is None else rules))
     discovery = {"url": f"http://{exporter}/sd/workers", "refresh_interval": f"{SCRAPE_SECONDS}s"}
     jobs = [
-        {"job_name": "baton-exporter", "static_configs": [{"targets": [exporter]}]},
+        {"job_name": _EXPORTER_JOB, "static_configs": [{"targets": [exporter]}]},
         {"job_name": "baton-worker", "http_sd_configs": [discovery]},
     ]
     document = {
@@ -53,7 +60,7 @@ def configuration(exporter: str) -> str:
             "scrape_interval": f"{SCRAPE_SECONDS}s",
             "evaluation_interval": f"{SCRAPE_SECONDS}s",
         },
-        "rule_files": [f"{rules}/*.rules.yaml"],
+        "rule_files": [f"{folder}/*.rules.yaml"],
         "scrape_configs": jobs,
     }
     return json.dumps(document, indent=2)
@@ -195,6 +202,17 @@ class Prometheus:
             )
         except (OSError, KeyError, TypeError):
             return False
+
+    def scraped_since(self) -> float | None:
+        """When the exporter was scraped well for the first time, Unix seconds; None if never.
+
+        Raises:
+            OSError: no answer.
+        """
+        found = self.ask(
+            f'min(min_over_time((timestamp(up{{job="{_EXPORTER_JOB}"}} == 1))[10m:1s]))'
+        )
+        return found[0].value if found else None
 
     def targets_up(self, pool: str) -> tuple[int, int]:
         """How many targets were scraped well at the last attempt, of how many.

@@ -6,6 +6,7 @@ holds, and meanwhile reads the ledger, tells what happened, draws, and asks Prom
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import time
@@ -40,6 +41,13 @@ _ASK_SECONDS = 1.0
 #: Ports that are tried before a server is given up.
 _PORTS_MAX = 3
 _START_SECONDS = 60.0
+#: As long as two scrapes take.
+_SCRAPES_SECONDS = 2.0 * prom.SCRAPE_SECONDS
+
+
+def _all_but_rules(folder: str, names: list[str]) -> list[str]:
+    del folder
+    return [name for name in names if not name.endswith(".rules.yaml")]
 
 
 class Interrupted(Exception):
@@ -295,16 +303,35 @@ class Stage:
             return
         self.say(f"Prometheus on {self.prometheus.url}")
 
+    def await_scrapes(self) -> None:
+        """Wait until Prometheus, if there is one, has counts from before the first fault."""
+        server = self.prometheus
+        if server is None:
+            return
+
+        def scraped() -> bool:
+            try:
+                since = server.scraped_since()
+            except OSError:
+                return False
+            return since is not None and time.time() - since > _SCRAPES_SECONDS
+
+        self.wait(scraped, "waiting for the first scrapes", _START_SECONDS)
+
     def _prometheus(self, program: str) -> prom.Prometheus:
         """Start it on a free port, and on another should that be taken meanwhile."""
         folder = self.settings.folder
         config = folder / "prometheus.json"
-        config.write_text(prom.configuration(self.exporter))
+        # Its answers name the files of its rules: by their place in here, not on this machine.
+        shutil.copytree(prom.rule_files(), folder / "rules", ignore=_all_but_rules)
+        config.write_text(prom.configuration(self.exporter, Path("rules")))
         data = folder / "prometheus"
         for _ in range(_PORTS_MAX):
             server = prom.Prometheus(f"127.0.0.1:{free_port()}")
             process = self.cast.start(
-                "prometheus", prom.arguments(program, config, data, server.address)
+                "prometheus",
+                prom.arguments(program, Path(config.name), data, server.address),
+                folder,
             )
             self._settled(process, partial(server.is_ready, data))
             if process.exit_code is None:

@@ -84,6 +84,7 @@ class Story:
             raise NotStarted(
                 name=late[0], detail="it has no session", log=stage.workers[late[0]].log
             )
+        stage.await_scrapes()
 
     def _now(self, text: str) -> None:
         act = f"Act {self._act} of {ACTS}: " if self._act <= ACTS else ""

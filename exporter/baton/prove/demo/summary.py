@@ -28,6 +28,9 @@ class Summary:
         answers: what Prometheus said last, by question.
         why_no_answers: why there is no Prometheus, where there is none.
         places: addresses and files, by what they are.
+        at: when it was judged, Unix seconds.
+        scraped_since: since when Prometheus had counts of the exporter, Unix seconds; None where
+            there is none.
     """
 
     seconds: float
@@ -37,6 +40,8 @@ class Summary:
     places: Mapping[str, str]
     answers: Mapping[str, str]
     why_no_answers: str = ""
+    at: float = 0.0
+    scraped_since: float | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -50,6 +55,10 @@ class Summary:
             "outcome": self.outcome.value,
             "exit_code": self.outcome.exit_code,
             "seconds": round(self.seconds, 2),
+            "at": round(self.at, 3),
+            "scraped_seconds": None
+            if self.scraped_since is None
+            else int(self.at - self.scraped_since),
             "findings": [
                 {"check": one.check, "outcome": one.outcome.value, "text": one.text}
                 for one in self.findings

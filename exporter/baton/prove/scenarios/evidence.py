@@ -20,10 +20,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from baton.domain.continuity.model import FaultFact, Verdict
+from baton.domain.continuity.kept import facts_of
+from baton.domain.continuity.model import Verdict
 from baton.errors import BadInput
 from baton.prove.scenarios.engine import Performance
-from baton.prove.scenarios.judging import Result
+from baton.prove.scenarios.judging import Result, fired_in, wanted_of
 from baton.prove.scenarios.model import Scenario
 
 _PACKAGES = ("langgraph-baton", "langgraph", "langgraph-checkpoint", "langgraph-checkpoint-sqlite")
@@ -91,7 +92,8 @@ def write_scenario(
         trial = performance.trial
         files["ledger.jsonl"] = _lines(event.to_dict() for event in trial.events)
         files["trace.jsonl"] = _lines(_plain(asdict(line)) for line in trial.trace or ())
-        files["faults.json"] = _document([_fault(fact) for fact in trial.faults or ()])
+        files["faults.json"] = _document([asdict(fact) for fact in trial.faults or ()])
+        files["trial.json"] = _document(facts_of(trial, wanted_of(scenario), fired_in(performance)))
         files["figures.json"] = _document(dict(performance.figures))
     place = out / scenario.id
     place.mkdir()
@@ -127,10 +129,6 @@ def told(scenario: Scenario, seed: int, result: Result) -> dict[str, Any]:
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:
     return {**asdict(verdict), "outcome": verdict.outcome.value}
-
-
-def _fault(fact: FaultFact) -> dict[str, Any]:
-    return asdict(fact)
 
 
 def _plain(line: dict[str, Any]) -> dict[str, Any]:

@@ -1,72 +1,34 @@
-"""What a performed scenario shows: its assertions, its expectations, one verdict."""
+"""What a scenario expects, as the assertions take it, and what a performance of it shows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterable, Sequence
 
-from baton.domain.continuity import judge, lease_words
-from baton.domain.continuity.model import Expected, FaultFact, Outcome, Verdict
+from baton.domain.continuity import concluding, lease_words
+from baton.domain.continuity.concluding import (
+    EXIT_CODES,
+    Finding,
+    Judgement,
+    Result,
+    Wanted,
+    worst,
+)
+from baton.domain.continuity.model import Expected, FaultFact
 from baton.domain.ledger import Event
-from baton.domain.words import EventType
 from baton.prove.scenarios.engine import Performance
-from baton.prove.scenarios.model import Range, Scenario
+from baton.prove.scenarios.model import Scenario
 
-
-class Judgement(StrEnum):
-    """What came of a scenario, the best first."""
-
-    PASS = "PASS"  # noqa: S105 - a verdict, and no password
-    INCONCLUSIVE = "INCONCLUSIVE"
-    FAIL = "FAIL"
-    ERROR = "ERROR"
-
-
-#: What the command ends with.
-EXIT_CODES = {
-    Judgement.PASS: 0,
-    Judgement.FAIL: 1,
-    Judgement.INCONCLUSIVE: 2,
-    Judgement.ERROR: 3,
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One expectation of a scenario, held against what happened.
-
-    Attributes:
-        name: what was expected to be so.
-        met: whether it was; None where this engine does not tell.
-        text: what was found.
-    """
-
-    name: str
-    met: bool | None
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What came of one scenario.
-
-    Attributes:
-        verdicts: of all assertions, those included that the scenario does not ask for.
-        asked: the assertions that it asks for.
-    """
-
-    judgement: Judgement
-    reason: str
-    verdicts: tuple[Verdict, ...] = ()
-    asked: tuple[str, ...] = ()
-    findings: tuple[Finding, ...] = ()
-
-
-def worst(judgements: Iterable[Judgement]) -> Judgement:
-    """The worst of several; INCONCLUSIVE if there are none."""
-    order = list(Judgement)
-    return max(judgements, key=order.index, default=Judgement.INCONCLUSIVE)
+__all__ = [
+    "EXIT_CODES",
+    "Finding",
+    "Judgement",
+    "Result",
+    "conclude",
+    "expected_of",
+    "fired_in",
+    "wanted_of",
+    "worst",
+]
 
 
 def expected_of(
@@ -107,6 +69,26 @@ def expected_of(
     )
 
 
+def wanted_of(scenario: Scenario) -> Wanted:
+    """What is held against what happened."""
+    expect = scenario.expect
+    return Wanted(
+        assertions=expect.assertions,
+        takeovers=expect.takeovers,
+        refusals=expect.refusals,
+        duplicates=expect.duplicates,
+        alerts=expect.alerts,
+        silent=expect.silent,
+    )
+
+
+def fired_in(performance: Performance) -> frozenset[str] | None:
+    """The alerts that fired; None where nothing evaluated them."""
+    if performance.alerts is None:
+        return None
+    return frozenset(fact.name for fact in performance.alerts)
+
+
 def conclude(scenario: Scenario, performance: Performance) -> Result:
     """Judge a performance.
 
@@ -114,62 +96,4 @@ def conclude(scenario: Scenario, performance: Performance) -> Result:
         scenario: the scenario.
         performance: what it left behind.
     """
-    verdicts = judge(performance.trial)
-    findings = tuple(_findings(scenario, performance))
-    judgement, reason = _verdict(scenario.expect.assertions, verdicts, findings)
-    return Result(
-        judgement=judgement,
-        reason=reason,
-        verdicts=verdicts,
-        asked=scenario.expect.assertions,
-        findings=findings,
-    )
-
-
-def _verdict(
-    asked: Iterable[str], verdicts: Iterable[Verdict], findings: Iterable[Finding]
-) -> tuple[Judgement, str]:
-    wanted = [verdict for verdict in verdicts if verdict.assertion in set(asked)]
-    broken = [verdict for verdict in wanted if verdict.outcome is Outcome.FAIL]
-    for verdict in broken:
-        # Where one of V1 to V3 fails it is not the fleet that failed: nothing was shown.
-        if not verdict.assertion.startswith("V"):
-            return Judgement.FAIL, f"{verdict.assertion}: {verdict.text}"
-    for verdict in broken:
-        return Judgement.INCONCLUSIVE, f"{verdict.assertion}: {verdict.text}"
-    for finding in findings:
-        if finding.met is False:
-            return Judgement.FAIL, f"{finding.name}: {finding.text}"
-    for verdict in wanted:
-        if verdict.outcome is Outcome.UNKNOWN:
-            return Judgement.INCONCLUSIVE, f"{verdict.assertion}: {verdict.text}"
-    return Judgement.PASS, ""
-
-
-def _findings(scenario: Scenario, performance: Performance) -> Iterator[Finding]:
-    expect, events = scenario.expect, performance.trial.events
-    takeovers = sum(event.type == EventType.CLAIMED and bool(event.reason) for event in events)
-    refusals = sum(event.type == EventType.WRITE_REFUSED for event in events)
-    duplicates = sum(event.type == EventType.EFFECT_DEDUPLICATED for event in events)
-    yield _counted("takeovers", expect.takeovers, takeovers)
-    yield _counted("refused writes", expect.refusals, refusals)
-    yield _counted("recognised effects", expect.duplicates, duplicates)
-    fired = None if performance.alerts is None else {fact.name for fact in performance.alerts}
-    for name in expect.alerts:
-        met = None if fired is None else name in fired
-        yield Finding(name=f"alert {name}", met=met, text=_alert_text(met, "fired", "was silent"))
-    for name in expect.silent:
-        met = None if fired is None else name not in fired
-        yield Finding(
-            name=f"silence of {name}", met=met, text=_alert_text(met, "was silent", "fired")
-        )
-
-
-def _counted(name: str, wanted: Range, found: int) -> Finding:
-    return Finding(name=name, met=found in wanted, text=f"{found}, and {wanted} expected")
-
-
-def _alert_text(met: bool | None, yes: str, no: str) -> str:  # noqa: FBT001 - a state of three
-    if met is None:
-        return "not evaluated by this engine"
-    return yes if met else no
+    return concluding.conclude(wanted_of(scenario), performance.trial, fired_in(performance))

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from baton.domain.continuity.concluding import Range
 from baton.fleet.points import Point
 
 #: The graphs on trial, by name: see ``graphs.GRAPHS``.
@@ -188,26 +189,6 @@ class Fault:
     parties: int = 2
     back_after_seconds: float | None = None
     line: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
-    """How many of something are expected; None leaves an end open."""
-
-    at_least: int = 0
-    at_most: int | None = None
-
-    def __contains__(self, count: int) -> bool:
-        return self.at_least <= count and (self.at_most is None or count <= self.at_most)
-
-    def __str__(self) -> str:
-        if self.at_most is None:
-            return f"{self.at_least} or more"
-        return (
-            str(self.at_least)
-            if self.at_least == self.at_most
-            else f"{self.at_least} to {self.at_most}"
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
+from baton.domain.continuity.concluding import Range
 from baton.domain.words import TakeoverReason
 from baton.errors import BadInput
 from baton.fleet.messages import WorkerConfig
@@ -27,7 +28,6 @@ from baton.prove.scenarios.model import (
     Expect,
     Fault,
     Of,
-    Range,
     Scenario,
     Timing,
     Topology,

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from baton.prove.scenarios.model import ALWAYS, Bounds, Fault, Range, Scenario, Timing, Worker
+from baton.domain.continuity.concluding import Range
+from baton.prove.scenarios.model import ALWAYS, Bounds, Fault, Scenario, Timing, Worker
 
 _NOT_WRITTEN = ("line",)
 

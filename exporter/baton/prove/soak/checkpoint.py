@@ -19,28 +19,12 @@ from typing import IO, Any
 
 from baton.content import root
 from baton.domain.ledger import GENESIS
+from baton.domain.soaks import COUNTED, head_after
 from baton.errors import BadInput
 
 CHECKPOINT = "checkpoint.json"
 CYCLES = "cycles.jsonl"
 TIMINGS = "timings.jsonl"
-
-#: What a soak counts.
-COUNTED = (
-    "cycles",
-    "passed",
-    "failed",
-    "inconclusive",
-    "errors",
-    "takeovers",
-    "events",
-    "faults_planned",
-    "faults_fired",
-    "violations",
-    "simulated_us",
-    "repeated",
-    "differing",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +111,7 @@ class Folder:
             before,
             cycle=before.cycle + 1,
             generator=chance.getstate(),
-            head=hashlib.sha256(f"{before.head}\n{line}".encode()).hexdigest(),
+            head=head_after(before.head, line),
             counts=dict(counts),
             seconds=seconds,
             sizes=sizes,

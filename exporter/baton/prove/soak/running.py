@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from baton.domain.soaks import COUNTED
 from baton.domain.words import EventType
 from baton.prove.scenarios import evidence
 from baton.prove.scenarios.engine import Engine
@@ -18,7 +19,7 @@ from baton.prove.scenarios.judging import Judgement
 from baton.prove.scenarios.model import Scenario
 from baton.prove.scenarios.running import Done, perform_one
 from baton.prove.scenarios.writing import text_of
-from baton.prove.soak.checkpoint import COUNTED, Folder
+from baton.prove.soak.checkpoint import Folder
 from baton.prove.soak.plan import Plan
 
 #: Of so many cycles one is performed twice, and must leave the same.

@@ -6,9 +6,10 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from baton.prove.scenarios.judging import Judgement
+from baton.domain.continuity.concluding import Judgement
+from baton.domain.figures import failure_bound, median_interval, slope, thinned
+from baton.domain.soaks import judgement_of
 from baton.prove.soak.checkpoint import TIMINGS, Folder, write_whole
-from baton.prove.soak.figures import failure_bound, median_interval, slope, thinned
 
 #: What is watched for leaks, and what it is called.
 _WATCHED = {
@@ -20,13 +21,7 @@ _WATCHED = {
 
 def judgement(folder: Folder) -> Judgement:
     """What came of a soak as a whole: the worst of its cycles."""
-    counts = folder.checkpoint.counts
-    if counts["errors"]:
-        return Judgement.ERROR
-    if counts["failed"] or counts["differing"]:
-        return Judgement.FAIL
-    nothing = not counts["cycles"] or not counts["takeovers"] or not counts["faults_fired"]
-    return Judgement.INCONCLUSIVE if counts["inconclusive"] or nothing else Judgement.PASS
+    return judgement_of(folder.checkpoint.counts)
 
 
 def write_summary(folder: Folder) -> dict[str, Any]:
