@@ -400,6 +400,9 @@ def test_risks_come_of_facts_and_go_with_them(
     assert "SOAK-UNFIRED" not in other
     assert other["WAIVER-COV-UP"]["owner"] == "Bob"
     shutil.rmtree(run / "scenarios-proc")
+    packets.scenarios(run / "scenarios-proc", "D01")
+    assert risks_of(run)["LEFT-OUT-proc"]["text"] == "1 scenarios were not tried by proc: K01."
+    shutil.rmtree(run / "scenarios-proc")
     assert "ENGINE-proc" in risks_of(run)
 
 

@@ -268,7 +268,7 @@ SUFFIXES = {
 }
 NAMES = {"Makefile", "Dockerfile", "run", ".env", ".env.example"}
 DOT_FOLDERS = {".ci", ".github"}
-NOT_OURS = {"__pycache__", "node_modules", "build", "dist"}
+NOT_OURS = {"__pycache__", "node_modules", "build", "dist", "release.out", "soak.out"}
 
 
 def _texts() -> Iterator[tuple[str, str]]:
