@@ -6,6 +6,9 @@
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 PYTHON_IN_VENV := .venv/bin/python
 
+# Where this is set, each process would compile all of Baton anew, and the tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
+
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "ARGS='...' hands options on to demo, test, record, bench and soak."

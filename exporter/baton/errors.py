@@ -19,7 +19,12 @@ A class's docstring is its message: the words a tired reader sees are the words 
 
 from __future__ import annotations
 
-from langgraph.errors import GraphBubbleUp
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from baton.bubbling import LeaseLost as LeaseLost  # noqa: PLC0414 - mypy: it is published here
+    from baton.bubbling import LeaseRequired as LeaseRequired  # noqa: PLC0414 - as above
 
 #: The exit code of the command line for everything a person must mend.
 EXIT_USAGE = 4
@@ -144,35 +149,13 @@ class EngineFailed(BatonError):
     exit_code = EXIT_ERROR
 
 
-class LeaseLost(GraphBubbleUp):
-    """Another session took the task over, so this write or node start was refused."""
+if not TYPE_CHECKING:
 
-    def __init__(self, task_id: str, epoch: int, why: str = "superseded") -> None:
-        """Name the lost lease.
+    def __getattr__(name: str) -> Any:
+        """The two that bubble up through a graph, and with them LangGraph, where they are named.
 
-        Args:
-            task_id: the task whose lease is lost.
-            epoch: the epoch that this process still believed in.
-            why: ``superseded`` (the fence said so), ``expired`` (this process could not renew
-                in time and stopped itself) or ``stopped`` (its own session gave it up).
+        Most commands run no graph, and LangGraph takes seconds to import.
         """
-        super().__init__(f"lease on task {task_id!r} at epoch {epoch} is lost: {why}")
-        self.task_id = task_id
-        self.epoch = epoch
-        self.why = why
-
-
-class LeaseRequired(GraphBubbleUp):
-    """A checkpoint write arrived without a lease."""
-
-    def __init__(self, task_id: str) -> None:
-        """Name the task.
-
-        Args:
-            task_id: the thread whose write was refused.
-        """
-        super().__init__(
-            f"no lease for thread {task_id!r}: write inside `with fleet.lease(...) as lease` "
-            "and pass lease.config"
-        )
-        self.task_id = task_id
+        if name not in ("LeaseLost", "LeaseRequired"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module("baton.bubbling"), name)

@@ -170,7 +170,7 @@ def test_the_flusher_wakes_up_after_a_long_rest(file_runs: Runs, other: sqlite3.
     at = put_empty(file_runs, file_runs.lease().config)
     file_runs.saver.put_writes(at, [("first", 1)], "call-1")
     data = file_runs.house.store.data
-    wait_until(lambda: not data._wake.is_set(), "the flusher sleeps")  # noqa: SLF001 - nothing else shows it
+    wait_until(lambda: data._linger.resting, "the flusher sleeps")  # noqa: SLF001 - nothing else shows it
     file_runs.saver.put_writes(at, [("second", 2)], "call-2")
     wait_until(lambda: channels(other) == ["first", "second"], "the write is durable")
 
@@ -263,14 +263,22 @@ class WatchedLock:
         self._lock = threading.Lock()
         self.reached = threading.Event()
 
-    def __enter__(self) -> None:
+    def acquire(self) -> None:
         """Take it."""
         self.reached.set()
         self._lock.acquire()
 
-    def __exit__(self, *_: object) -> None:
+    def release(self) -> None:
         """Give it back."""
         self._lock.release()
+
+    def __enter__(self) -> None:
+        """Take it."""
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        """Give it back."""
+        self.release()
 
 
 @on_sqlite
@@ -743,7 +751,7 @@ def test_closing_makes_the_last_parked_write_durable(tmp_path: Path) -> None:
     """Whatever the flusher would have done."""
     path = tmp_path / "fleet.db"
     store = open_store(f"sqlite:///{path}")
-    store.data._linger_seconds = None  # noqa: SLF001 - the flusher must not be quicker
+    store.data._linger = None  # noqa: SLF001 - the flusher must not be quicker
     with runs_on(House(store, store.clock)) as runs:
         at = put_empty(runs, runs.lease().config)
         runs.saver.put_writes(at, [("seen", ["last"])], "call-1")

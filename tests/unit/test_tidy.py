@@ -23,6 +23,7 @@ FUNCTION_LINES_MAX = 70
 #: Imports only point to a lower number or the same. The package itself, whose public names come
 #: from fleet, is what any user imports, so the bands above may import it too.
 BANDS = {
+    "bubbling": 0,
     "errors": 0,
     "content": 0,
     "domain": 0,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from baton.errors import BadInput
-from baton.fleet.worker import checked_name
+from baton.fleet.naming import checked_name
 
 T = TypeVar("T")
 

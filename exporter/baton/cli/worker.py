@@ -12,13 +12,11 @@ from functools import cache
 from typing import NoReturn
 
 from baton.cli import values
-from baton.cli.graphs import load_graph
 from baton.cli.lasting import log_to_stderr
 from baton.cli.parser import Parser, Verbs, add_log, add_pool, add_store, add_verb, store_url
 from baton.fleet.driver import Hooks
 from baton.fleet.fleet import open as open_fleet
 from baton.fleet.messages import WorkerConfig
-from baton.fleet.worker import Worker
 from baton.observe.instruments import WorkerInstruments
 from baton.observe.server import MetricsServer, format_address, parse_address
 
@@ -115,6 +113,9 @@ def _add_timing(parser: Parser) -> None:
 
 def run(args: Namespace) -> int:
     """Work until there is nothing to do, or until told to stop."""
+    from baton.cli.graphs import load_graph
+    from baton.fleet.worker import Worker
+
     places = values.once_each("--graph", args.graph)
     deadlines = values.once_each("--progress-deadline", args.progress_deadline)
     heartbeat = args.ttl / 3 if args.heartbeat is None else args.heartbeat

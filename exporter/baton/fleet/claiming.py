@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 
+from baton import errors
 from baton.domain.ledger import event_from_row, session_chain
 from baton.domain.words import Evidence, TaskState
-from baton.errors import LeaseLost, StoreError
+from baton.errors import StoreError
 from baton.fleet import moves
 from baton.fleet.model import ClaimRequest, Claims, Loss, Row, Session, SessionSpec
 from baton.fleet.operating import Operating
@@ -56,7 +57,7 @@ class Claiming(Operating):
             # Inside the transaction, so that whoever settles our own loss has either done so
             # before, and we see it, or comes after, and sees what we took.
             if not self.sessions.may_claim(write, request.session_id):
-                raise LeaseLost("", 0, "stopped")
+                raise errors.LeaseLost("", 0, "stopped")
             for session in ended.values():
                 moves.record_loss(write, session)
             claims = _claim_batch(write, request, candidates, ended)

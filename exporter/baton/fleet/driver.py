@@ -16,8 +16,9 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
+from baton import errors
 from baton.domain.words import Evidence
-from baton.errors import BatonError, LeaseLost, StoreRestored
+from baton.errors import BatonError, StoreRestored
 from baton.fleet import messages as m
 from baton.fleet.lease import Lease, LiveSession
 from baton.fleet.model import ClaimRequest, LeaseKey, SessionSpec
@@ -245,7 +246,7 @@ class Driver:
             self._end_all("stopped")
             self._done = True
             event = m.CallFailed(what, str(error))
-        except LeaseLost:
+        except errors.LeaseLost:
             event = m.SessionOver()
         except (BatonError, OSError) as error:
             self._complain(what, str(error))

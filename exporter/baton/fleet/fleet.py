@@ -8,23 +8,25 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from langchain_core.runnables import RunnableConfig
-from langgraph.errors import GraphDrained
-from langgraph.pregel import Pregel
-
+from baton import errors
 from baton.domain.words import EventType, Evidence, TakeoverReason
-from baton.errors import LeaseHeld, LeaseLost, StoreUnreachable
+from baton.errors import LeaseHeld, StoreUnreachable
 from baton.fleet import messages as m
 from baton.fleet.driver import Driver
-from baton.fleet.guard import AnyGraph, attached
 from baton.fleet.lease import Lease, LiveSession, lease_of
 from baton.fleet.model import Claim, LeaseKey, Loss, Task, Typed
+from baton.fleet.naming import checked_name
 from baton.fleet.process import ProcessIdentity, is_alive
-from baton.fleet.saver import FencedSaver
 from baton.fleet.store import PATIENCE_SECONDS, Store, new_id, open_store
-from baton.fleet.worker import checked_name
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.pregel import Pregel
+
+    from baton.fleet.guard import AnyGraph
+    from baton.fleet.saver import FencedSaver
 
 #: How often a lease that somebody else holds is asked for again while waiting, in seconds.
 _LEASE_POLL_SECONDS = 0.05
@@ -73,7 +75,7 @@ class Fleet:
         self._auto: dict[str, Lease] = {}
         self._auto_lock = threading.Lock()
         store.data.on_lost = self._lost
-        self._saver = store.saver(self)
+        self._saver: FencedSaver | None = None
 
     def __enter__(self) -> Self:
         """Use the fleet in a ``with``."""
@@ -128,7 +130,7 @@ class Fleet:
         return self.store.task(task_id)
 
     def _encode(self, value: Any) -> Typed:
-        return self._saver.serde.dumps_typed(value)
+        return self.saver().serde.dumps_typed(value)
 
     # Checkpoints
 
@@ -140,6 +142,9 @@ class Fleet:
         """
         if auto_lease:
             return self.store.saver(self, auto_lease=True)
+        # Made when it is asked for: whoever only looks at a fleet needs no LangGraph.
+        if self._saver is None:
+            self._saver = self.store.saver(self)
         return self._saver
 
     def attach(self, graph: AnyGraph) -> Pregel[Any, Any, Any, Any]:
@@ -151,7 +156,9 @@ class Fleet:
         Raises:
             BadInput: it is neither.
         """
-        return attached(graph, self._saver)
+        from baton.fleet.guard import attached
+
+        return attached(graph, self.saver())
 
     # Leases in somebody's own runtime
 
@@ -173,11 +180,13 @@ class Fleet:
             LeaseHeld: another live session holds it.
             LeaseLost: it was taken over meanwhile; raised at the end if nothing raised it before.
         """
+        from langgraph.errors import GraphDrained
+
         task_id, pool = checked_name("task", thread_id), checked_name("pool", pool)
         lease = self._take(task_id, pool, wait_seconds)
         try:
             yield lease
-        except LeaseLost:
+        except errors.LeaseLost:
             raise
         except GraphDrained:
             # The run stopped between two steps on request; whoever leases next goes on with it.
@@ -249,7 +258,7 @@ class Fleet:
             data["error_digest"] = hashlib.sha256(text.encode()).hexdigest()
         try:
             self.store.finish(lease.claim, lease.session.worker_id, type_, data, text)
-        except LeaseLost:
+        except errors.LeaseLost:
             self.store.refused(lease.claim.key)
             if error is None:
                 raise
@@ -310,12 +319,12 @@ class Fleet:
                     return one.config
         return None
 
-    def refused(self, lost: LeaseLost, key: LeaseKey) -> None:
+    def refused(self, lost: errors.LeaseLost, key: LeaseKey) -> None:
         """Mark a lease as lost and record the refusal."""
         self._lost(lost, key)
         self.store.refused(key)
 
-    def _lost(self, lost: LeaseLost, key: LeaseKey) -> None:
+    def _lost(self, lost: errors.LeaseLost, key: LeaseKey) -> None:
         lease = lease_of(key)
         if lease is not None:
             lease.lost = lease.lost or lost.why
@@ -323,7 +332,7 @@ class Fleet:
     def close(self) -> None:
         """Release what is leased, end this process's own session, and close the store."""
         for lease in self._auto.values():
-            with suppress(LeaseLost):
+            with suppress(errors.LeaseLost):
                 self._end(lease, EventType.DONE, None)
             self._drop(lease)
         if self._embedded is not None:

@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from langchain_core.runnables import RunnableConfig
-
-from baton.errors import LeaseLost
+from baton import errors
 from baton.fleet.model import EPOCH, RUN, SESSION, WORKER, Claim, LeaseKey, Typed
 
 if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
     from langgraph.runtime import RunControl
 
     from baton.fleet.store import Store
@@ -128,7 +127,7 @@ class Lease:
         """
         why = self.lost or self.session.wait_confirmed()
         if why is not None:
-            raise LeaseLost(self.task_id, self.epoch, why)
+            raise errors.LeaseLost(self.task_id, self.epoch, why)
 
     def when_restored(self, report: Callable[[], None]) -> None:
         """Call ``report`` once, before the first node starts or the first write is made."""
@@ -185,7 +184,7 @@ class Lease:
         """
         try:
             yield
-        except LeaseLost as lost:
+        except errors.LeaseLost as lost:
             self.lost = self.lost or lost.why
             self._store.refused(self.claim.key)
             raise

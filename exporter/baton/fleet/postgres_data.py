@@ -17,22 +17,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from baton import errors
 from baton.domain.ledger import step_payload
-from baton.errors import (
-    BadInput,
-    BatonError,
-    CommitUnknown,
-    ConnectionCut,
-    LeaseLost,
-    StoreRestored,
-)
+from baton.errors import BadInput, BatonError, CommitUnknown, ConnectionCut, StoreRestored
 from baton.fleet.clock import StoreClock
+from baton.fleet.lingering import LINGER_SECONDS, Linger
 from baton.fleet.model import Checkpoint, LeaseKey, ParkedWrite
 from baton.fleet.points import Point, reach
 from baton.fleet.postgres_connect import FenceRefused, plain_errors
 from baton.fleet.postgres_pool import Pool
 from baton.fleet.postgres_write import SQL, PostgresWrite
-from baton.fleet.sqlite_data import LINGER_SECONDS
 
 #: Between two questions after the outcome of a transaction, in seconds.
 _ASK_EVERY_SECONDS = 0.05
@@ -61,19 +55,20 @@ class DataTables:
         self._pool = pool
         self._clock = clock
         self._store_id = store_id
-        self._linger_seconds = linger_seconds
+        self._linger = linger_seconds and Linger(
+            linger_seconds, oldest=self._parked_longest, flush=self._flush_due
+        )
         self.url = pool.url
         self.sql = SQL
         self.position = 0
-        self.on_lost: Callable[[LeaseLost, LeaseKey], None] | None = None
+        self.on_lost: Callable[[errors.LeaseLost, LeaseKey], None] | None = None
         self._pid = os.getpid()
         # Held while parked writes are on their way, so that whoever comes after can wait.
         self._flushing = threading.RLock()
         self._park_lock = threading.Lock()
         self._parked: dict[LeaseKey, list[ParkedWrite]] = {}
-        self._flusher: threading.Thread | None = None
-        self._wake = threading.Event()
-        self._closed = threading.Event()
+        #: By lease, since when something is parked.
+        self._since: dict[LeaseKey, float] = {}
 
     def refuse_a_forked_child(self) -> None:
         """Stop a child that uses what its parent opened.
@@ -193,13 +188,14 @@ class DataTables:
     def park(self, key: LeaseKey, writes: list[ParkedWrite]) -> None:
         """Keep pending writes for the checkpoint that follows, for the linger at most."""
         with self._park_lock:
+            self._since.setdefault(key, time.monotonic())
             self._parked.setdefault(key, []).extend(writes)
-            if self._linger_seconds is not None and self._flusher is None:
-                self._flusher = threading.Thread(
-                    target=self._flush_forever, name="baton-flusher", daemon=True
-                )
-                self._flusher.start()
-        self._wake.set()
+        if self._linger:
+            self._linger.parked()
+
+    def _parked_longest(self) -> float | None:
+        with self._park_lock:
+            return min(self._since.values(), default=None)
 
     def flush(self) -> None:
         """Make everything parked durable now."""
@@ -209,6 +205,13 @@ class DataTables:
             for key in tuple(self._parked):
                 self._flush(key)
 
+    def _flush_due(self, parked_by: float) -> None:
+        # What was parked a moment ago is left to its own checkpoint, which spares it a commit.
+        with self._flushing:
+            for key, since in tuple(self._since.items()):
+                if since <= parked_by:
+                    self._flush(key)
+
     def _is_flushing(self) -> bool:
         free = self._flushing.acquire(blocking=False)
         if free:
@@ -217,10 +220,12 @@ class DataTables:
 
     def _take(self, key: LeaseKey) -> list[ParkedWrite]:
         with self._park_lock:
+            self._since.pop(key, None)
             return self._parked.pop(key, [])
 
     def _park_again(self, key: LeaseKey, writes: list[ParkedWrite]) -> None:
         with self._park_lock:
+            self._since.setdefault(key, time.monotonic())
             self._parked[key] = writes + self._parked.get(key, [])
 
     def _flush(self, key: LeaseKey) -> None:
@@ -229,7 +234,7 @@ class DataTables:
             return
         try:
             self._write(key, parked, resume=False)
-        except LeaseLost as lost:
+        except errors.LeaseLost as lost:
             # Nobody waits for these, so nobody else would put it on record.
             with self._pool.begun(self._begin) as (connection, write):
                 write.refuse(key)
@@ -239,14 +244,6 @@ class DataTables:
         except BaseException:
             self._park_again(key, parked)
             raise
-
-    def _flush_forever(self) -> None:
-        while not self._closed.is_set():
-            self._wake.wait()
-            self._wake.clear()
-            self._closed.wait(self._linger_seconds)
-            with suppress(BatonError):  # whoever writes next meets the same error
-                self.flush()
 
     def write_now(self, key: LeaseKey, writes: list[ParkedWrite], *, resume: bool) -> None:
         """Make pending writes durable at once: interrupts, errors and resume values.
@@ -267,7 +264,7 @@ class DataTables:
         try:
             return self._pool.retry(call)
         except FenceRefused as refused:
-            raise LeaseLost(key.task_id, key.epoch) from refused
+            raise errors.LeaseLost(key.task_id, key.epoch) from refused
 
     # Checkpoints
 
@@ -309,7 +306,7 @@ class DataTables:
 
         try:
             seq = self._fenced(key, send)
-        except LeaseLost:
+        except errors.LeaseLost:
             # Its parked writes are refused with it, not kept for a later try.
             raise
         except BaseException:
@@ -333,10 +330,8 @@ class DataTables:
         try:
             self.flush()
         finally:
-            self._closed.set()
-            self._wake.set()
-            if self._flusher is not None:
-                self._flusher.join()
+            if self._linger:
+                self._linger.end()
 
 
 def _arrays(rows: Iterable[Sequence[Any]]) -> tuple[list[list[str]], list[bytes | None]]:

@@ -7,9 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
-
-from langgraph.checkpoint.postgres import PostgresSaver
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from baton.domain.words import EventType, TakeoverOutcome, TakeoverReason
 from baton.errors import (
@@ -24,17 +22,19 @@ from baton.errors import (
 from baton.fleet import clock
 from baton.fleet.clock import StoreClock
 from baton.fleet.evidence import OnGone
+from baton.fleet.lingering import LINGER_SECONDS
 from baton.fleet.model import Claim, ClaimRequest, Claims, LeaseKey, Typed
 from baton.fleet.postgres_connect import Timeouts, plain_errors, pool_options, shown
 from baton.fleet.postgres_data import DataTables
 from baton.fleet.postgres_pool import Pool
-from baton.fleet.postgres_saver import FencedPostgresSaver
 from baton.fleet.postgres_sessions import SessionTable
 from baton.fleet.postgres_watch import ConnectionEvidence
-from baton.fleet.saver import Leases
 from baton.fleet.sql import script
-from baton.fleet.sqlite_data import LINGER_SECONDS
 from baton.fleet.transactions import Store
+
+if TYPE_CHECKING:
+    from baton.fleet.postgres_saver import FencedPostgresSaver
+    from baton.fleet.saver import Leases
 
 T = TypeVar("T")
 
@@ -109,6 +109,8 @@ class PostgresStore(Store):
 
     def saver(self, leases: Leases, *, auto_lease: bool = False) -> FencedPostgresSaver:
         """The fenced checkpointer over LangGraph's own tables in this schema."""
+        from baton.fleet.postgres_saver import FencedPostgresSaver
+
         return FencedPostgresSaver(self._tables, leases, auto_lease=auto_lease)
 
     def evidence(self, on_gone: OnGone, on_wake: Callable[[], None]) -> ConnectionEvidence:
@@ -288,6 +290,8 @@ def _schema_of(connection: Any, url: str, *, known: bool) -> int:
 
 def _migrate(connection: Any, url: str) -> None:
     """Bring the schema up to date, one process at a time."""
+    from langgraph.checkpoint.postgres import PostgresSaver
+
     key = int.from_bytes(hashlib.sha256(b"migrate").digest()[:8]) >> 2
     give_up_at = time.monotonic() + _MIGRATION_SECONDS
     # Tried and not waited for: LangGraph builds its indexes concurrently, which waits for every

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from baton import errors
 from baton.domain.words import EventType
-from baton.errors import LeaseLost
 from baton.fleet.model import LeaseKey
 from baton.fleet.postgres_connect import FenceRefused, plain_errors
 from baton.fleet.sql import queries
@@ -66,7 +66,7 @@ class PostgresWrite(Write):
         try:
             row = self.one("fence", key)
         except FenceRefused as refused:
-            raise LeaseLost(key.task_id, key.epoch) from refused
+            raise errors.LeaseLost(key.task_id, key.epoch) from refused
         self.at = max(self.at, row["at"])
         return None if row["n"] is None else (row["n"], row["hash"])
 

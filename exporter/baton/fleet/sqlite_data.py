@@ -11,15 +11,18 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Protocol
 
+from baton import errors
 from baton.domain.ledger import GENESIS, StepSealer, step_payload
-from baton.errors import BadInput, BatonError, LeaseLost
+from baton.errors import BadInput
 from baton.fleet.clock import StoreClock
+from baton.fleet.lingering import LINGER_SECONDS, Linger
 from baton.fleet.model import Checkpoint, LeaseKey, ParkedWrite
 from baton.fleet.points import Point, reach
 from baton.fleet.sqlite_files import plain_error, plain_errors
@@ -29,13 +32,6 @@ _INSERT_CHECKPOINT = SQL["insert_checkpoint"]
 _INSERT_EVENT = SQL["insert_event"]
 _INSERT_WRITE = SQL["insert_write"]
 _REPLACE_WRITE = SQL["replace_write"]
-
-
-#: How long a pending write waits for the checkpoint that usually follows it at once.
-LINGER_SECONDS = 0.002
-
-#: Ticks without anything parked after which the flusher goes back to sleep.
-_IDLE_TICKS = 25
 
 
 class Gate(Protocol):
@@ -95,18 +91,19 @@ class DataFile:
         self.position = 0
         self._pid = os.getpid()
         self.lock = threading.Lock()
-        self.on_lost: Callable[[LeaseLost, LeaseKey], None] | None = None
+        self.on_lost: Callable[[errors.LeaseLost, LeaseKey], None] | None = None
         self._gate = gate
-        self._linger_seconds = linger_seconds
+        self._linger = linger_seconds and Linger(
+            linger_seconds, oldest=self._parked_longest, flush=lambda _: self.flush()
+        )
         # Parking takes a lock of its own, so that an event loop never waits for a commit.
         self._park_lock = threading.Lock()
         self._parked: dict[LeaseKey, list[ParkedWrite]] = {}
+        #: Since when something is parked, if anything is.
+        self._parked_since = 0.0
         self._undo: dict[LeaseKey, list[ParkedWrite]] = {}
         #: By lease, the last step this process appended: its place and its hash.
         self._steps: dict[LeaseKey, tuple[StepSealer, int, str]] = {}
-        self._flusher: threading.Thread | None = None
-        self._wake = threading.Event()
-        self._closed = threading.Event()
 
     @contextmanager
     def write(self) -> Iterator[SqliteWrite]:
@@ -203,7 +200,7 @@ class DataFile:
     def _write_parked(self, write: SqliteWrite, key: LeaseKey, parked: list[ParkedWrite]) -> None:
         try:
             write.fence(key)
-        except LeaseLost as lost:
+        except errors.LeaseLost as lost:
             write.refuse(key)
             if self.on_lost is not None:
                 self.on_lost(lost, key)
@@ -221,21 +218,14 @@ class DataFile:
     def park(self, key: LeaseKey, writes: list[ParkedWrite]) -> None:
         """Keep pending writes for the checkpoint that follows, for the linger at most."""
         with self._park_lock:
+            if not self._parked:
+                self._parked_since = time.monotonic()
             self._parked.setdefault(key, []).extend(writes)
-        if self._linger_seconds is not None and not self._wake.is_set():
-            self._wake_flusher(self._linger_seconds)
+        if self._linger:
+            self._linger.parked()
 
-    def _wake_flusher(self, linger_seconds: float) -> None:
-        with self._park_lock:
-            if self._flusher is None:
-                self._flusher = threading.Thread(
-                    target=self._flush_forever,
-                    args=(linger_seconds,),
-                    name="baton-flusher",
-                    daemon=True,
-                )
-                self._flusher.start()
-        self._wake.set()
+    def _parked_longest(self) -> float | None:
+        return self._parked_since if self._parked else None
 
     def flush(self) -> None:
         """Make everything parked durable now."""
@@ -245,24 +235,6 @@ class DataFile:
     def _flush_locked(self) -> None:
         if self._parked:
             self._commit(self._begin(None))
-
-    def _flush_forever(self, linger_seconds: float) -> None:
-        idle = 0
-        while not self._closed.is_set():
-            self._wake.wait()
-            waiting = self._parked or None
-            self._closed.wait(linger_seconds)
-            # Only what was there a whole tick ago has lingered long enough.
-            if waiting is not None and self._parked is waiting:
-                with suppress(BatonError):  # whoever writes next meets the same error
-                    self.flush()
-            idle = 0 if self._parked else idle + 1
-            if idle > _IDLE_TICKS:
-                self._wake.clear()
-                # Something may have been parked between the look and the clear.
-                if self._parked:
-                    self._wake.set()
-                idle = 0
 
     def write_now(self, key: LeaseKey, writes: list[ParkedWrite], *, resume: bool) -> None:
         """Make pending writes durable at once: interrupts, errors and resume values.
@@ -303,7 +275,7 @@ class DataFile:
                     self._put(write, key, run_id, worker_id, checkpoint)
                     reach(Point.CKPT_WRITE, key.task_id)
                 except BaseException as error:
-                    if isinstance(error, LeaseLost):
+                    if isinstance(error, errors.LeaseLost):
                         # Its parked writes are refused with it, not kept for a later try.
                         self._undo.pop(key, None)
                     self._rollback()
@@ -341,10 +313,8 @@ class DataFile:
         try:
             self.flush()
         finally:
-            self._closed.set()
-            self._wake.set()
-            if self._flusher is not None:
-                self._flusher.join()
+            if self._linger:
+                self._linger.end()
             with self.lock:
                 self.connection.close()
             self._gate.close()

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from langgraph.checkpoint.sqlite import SqliteSaver
-
 from baton.errors import (
     BadInput,
     StoreBusy,
@@ -202,6 +200,8 @@ def prepare_data(
         found: its schema version; 0 for a new file or one with LangGraph's tables only.
         store_id: the name of a new store; a random one by default.
     """
+    from langgraph.checkpoint.sqlite import SqliteSaver
+
     SqliteSaver(connection).setup()
     for version in range(found + 1, SCHEMA + 1):
         body = script(f"sqlite_data_{version:04d}.sql")

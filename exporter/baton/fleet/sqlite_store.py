@@ -7,14 +7,17 @@ beside it, so that a heartbeat never waits for a data write.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from baton.fleet.evidence import OnGone
-from baton.fleet.saver import FencedSqliteSaver, Leases
 from baton.fleet.sqlite_data import DataFile
 from baton.fleet.sqlite_files import parse_url
 from baton.fleet.sqlite_sessions import SessionsFile
 from baton.fleet.transactions import Store
 from baton.fleet.watching import HostEvidence
+
+if TYPE_CHECKING:
+    from baton.fleet.saver import FencedSqliteSaver, Leases
 
 
 class SqliteStore(Store):
@@ -25,6 +28,8 @@ class SqliteStore(Store):
 
     def saver(self, leases: Leases, *, auto_lease: bool = False) -> FencedSqliteSaver:
         """The fenced checkpointer over LangGraph's tables in the data file."""
+        from baton.fleet.saver import FencedSqliteSaver
+
         return FencedSqliteSaver(self.data, leases, auto_lease=auto_lease)
 
     def evidence(self, on_gone: OnGone, on_wake: Callable[[], None]) -> HostEvidence:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
+from baton import errors
 from baton.domain.ledger import GENESIS, seal, task_chain
 from baton.domain.words import EventType
-from baton.errors import LeaseLost
 from baton.fleet.model import LeaseKey
 from baton.fleet.sql import queries
 from baton.fleet.write import Ends, Found, Head, Taken, TaskEvent, Write
@@ -55,7 +55,7 @@ class SqliteWrite(Write):
         """
         row = self.cursor.execute(_FENCE, key).fetchone()
         if row is None:
-            raise LeaseLost(key.task_id, key.epoch)
+            raise errors.LeaseLost(key.task_id, key.epoch)
         return None if row[0] is None else (row[0], row[1])
 
     def fence_only(self, key: LeaseKey) -> None:
@@ -65,7 +65,7 @@ class SqliteWrite(Write):
             LeaseLost: another epoch or another session holds the task.
         """
         if self.cursor.execute(_FENCE_ONLY, key).fetchone() is None:
-            raise LeaseLost(key.task_id, key.epoch)
+            raise errors.LeaseLost(key.task_id, key.epoch)
 
     def task(self, task_id: str) -> Any:
         """A task's row; there is no other writer to change it."""

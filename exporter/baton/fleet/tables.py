@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from baton.errors import LeaseLost
+from baton import errors
 from baton.fleet.model import (
     Beat,
     Checkpoint,
@@ -28,7 +28,7 @@ class Data(Protocol):
     #: How far this process has seen the ledger go.
     position: int
     #: Told when parked writes are refused, which nobody waits for.
-    on_lost: Callable[[LeaseLost, LeaseKey], None] | None
+    on_lost: Callable[[errors.LeaseLost, LeaseKey], None] | None
 
     @property
     def sql(self) -> dict[str, str]:

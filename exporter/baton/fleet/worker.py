@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from baton.fleet import messages as m
 from baton.fleet.driver import Driver, Hooks
 from baton.fleet.guard import AnyGraph
 from baton.fleet.lease import Lease
+from baton.fleet.naming import checked_name
 from baton.fleet.process import ProcessIdentity
 from baton.fleet.runner import Run
 
@@ -24,22 +24,6 @@ if TYPE_CHECKING:
     from baton.fleet.fleet import Fleet
 
 _log = logging.getLogger("baton.worker")
-
-#: Names that travel into metrics, file names and commands.
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$")
-
-
-def checked_name(what: str, name: str) -> str:
-    """A name fit for metrics, files and commands.
-
-    Raises:
-        BadInput: it is not.
-    """
-    if not _NAME.match(name):
-        raise BadInput(
-            detail=f"{what} {name!r}: use letters, digits and . _ : @ - (at most 128, no spaces)"
-        )
-    return name
 
 
 class Worker:
