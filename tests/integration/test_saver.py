@@ -263,14 +263,22 @@ class WatchedLock:
         self._lock = threading.Lock()
         self.reached = threading.Event()
 
-    def __enter__(self) -> None:
+    def acquire(self) -> None:
         """Take it."""
         self.reached.set()
         self._lock.acquire()
 
-    def __exit__(self, *_: object) -> None:
+    def release(self) -> None:
         """Give it back."""
         self._lock.release()
+
+    def __enter__(self) -> None:
+        """Take it."""
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        """Give it back."""
+        self.release()
 
 
 @on_sqlite

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from baton.prove.scenarios.running import perform_all, perform_one
 from baton.prove.scenarios.swarm import shrink, swarm
 from baton.prove.scenarios.writing import text_of
 from baton.prove.sim.engine import SimEngine, perform
+from baton.prove.sim.world import World
 from baton.prove.soak import plan
 
 SIM = SimEngine()
@@ -84,6 +86,14 @@ def test_another_seed_is_another_course() -> None:
     (scenario,) = chosen(["R02"])
     one, other = (perform(scenario, seed).trial.events for seed in (1, 2))
     assert [event.hash for event in one] != [event.hash for event in other]
+
+
+@pytest.mark.parametrize("span", [1, 2, 3, 1_000_000, 2**62 + 1])
+def test_chance_is_what_random_draws(span: int) -> None:
+    """Chance is what ``random`` draws, stream by stream, so that seeds keep their meaning."""
+    world, stream = World(5, 1), Random("5/work")  # noqa: S311 - replayed, not secret
+    drawn = [world.chance("work", 7, 6 + span) for _ in range(50)]
+    assert drawn == [stream.randrange(7, 7 + span) for _ in range(50)]
 
 
 # What is played instead of LangGraph is what LangGraph does

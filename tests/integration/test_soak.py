@@ -199,3 +199,19 @@ def test_a_full_disk_loses_no_checkpoint(
     monkeypatch.setattr(checkpoint, "write_whole", write)
     assert baton("soak", "--cycles", "2", "--resume", str(out)).code == 0
     assert position(out) == 2
+
+
+def test_what_cannot_be_written_as_a_whole_is_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be written as a whole is as it was, with nothing half written beside it."""
+    path = tmp_path / checkpoint.CHECKPOINT
+    checkpoint.write_whole(path, "before")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.write_whole(path, "after")
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [(path.name, "before")]

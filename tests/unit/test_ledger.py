@@ -175,3 +175,25 @@ def test_fields_that_a_later_version_adds_are_left_out() -> None:
     """Additive change does not break an older reader."""
     line = event_of(VECTORS[0]["fields"], VECTORS[0]["hash"]).to_dict()
     assert event_from_dict({**line, "colour": "red"}).to_dict() == line
+
+
+@pytest.mark.parametrize(
+    "payload",
+    ['{"a":1}', ' {"a":1}', '{"a":1} ', '{"a":1}x', '{"a":1}{', '{"a":1,}', "", "{", '{"a":[{}]}'],
+)
+def test_a_payload_reads_as_json_does(payload: str) -> None:
+    """A payload reads as JSON does, whatever stands around it; empty where that reads nothing."""
+    try:
+        wanted = json.loads(payload)
+    except ValueError:
+        wanted = {}
+    assert replace(event_of(VECTORS[0]["fields"], ""), payload=payload).data == wanted
+
+
+def test_canonical_payloads_are_what_json_writes() -> None:
+    """Canonical payloads are what JSON writes with the same settings, whoever encodes them."""
+    payload = {"z": [1, None, True, {"y": 1.5, "b": 'é"\\'}], "a": {}, "n": -(2**70)}
+    plain = json.dumps(payload, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    assert canonical_payload(payload) == plain
+    with pytest.raises(TypeError):
+        canonical_payload({"a": object()})

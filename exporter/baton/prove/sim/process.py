@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cached_property
 from typing import Protocol
 
 from langchain_core.runnables import RunnableConfig
@@ -209,7 +210,7 @@ class Process:
         shape = SHAPES[lease.claim.graph]
         graph = PlayedGraph(shape, self.saver)
         run = Run(self.store, self.saver, graph, lease, lambda node, seconds: None)  # type: ignore[arg-type]  # noqa: ARG005
-        machine = Machine(self._stage(), shape, self.saver, lease)
+        machine = Machine(self._stage, shape, self.saver, lease)
         self.around.world.go(self._running(run, machine, lease), self, self._failed)
 
     def _running(self, run: Run, machine: Machine, lease: Lease) -> Fiber:
@@ -240,6 +241,7 @@ class Process:
         if error is not None:
             raise error
 
+    @cached_property
     def _stage(self) -> Stage:
         around = self.around
 

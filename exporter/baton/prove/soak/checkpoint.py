@@ -135,11 +135,16 @@ class Folder:
 def write_whole(path: Path, text: str) -> None:
     """Write a file that is there as a whole or as it was."""
     part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        # On a full disk it would lie in the way of whoever goes on.
+        part.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager
