@@ -77,6 +77,8 @@ def enter(lease: Lease) -> float:
     """
     lease.check()
     lease.restored()
+    # The report is a write: a store may take its time for it, and a process may stand still in it.
+    lease.check()
     reach(Point.STEP_BEGIN, lease.task_id)
     return time.perf_counter()
 

@@ -47,7 +47,7 @@ MAKER = (sys.executable, "-m", "baton.prove.proc.maker")
 _LOOK_US = 50_000
 
 #: How long workers may take until all of them have begun, and until all have left.
-_START_SECONDS = 30.0
+_START_SECONDS = 180.0
 _LEAVE_SECONDS = 20.0
 
 _OVER = (TaskState.DONE, TaskState.FAILED, TaskState.QUARANTINED)

@@ -123,14 +123,14 @@ def fleet(seed: int, shape: Shape) -> Scenario:
             node_seconds=round(shape.ttl_seconds * 0.4, 3),
             poll_seconds=0.1,
             answer_after_seconds=0.5,
-            limit_seconds=3 * shape.seconds + 120,
+            limit_seconds=5 * shape.seconds + 300,
             submit_every_seconds=shape.submit_every_seconds,
         ),
         faults=faults,
         expect=Expect(
             assertions=_ASKED,
             must_fire=tuple(fault.name for fault in faults),
-            bounds=Bounds(converge_seconds=90),
+            bounds=Bounds(converge_seconds=240),
         ),
         seed=seed,
     )
