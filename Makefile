@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer, git and make; each target sets up .venv by itself, once.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs record bench soak kill-matrix pictures
+.PHONY: help demo test lint format docs record bench soak scenarios kill-matrix pictures
 
 # .venv/bin comes first, as tools/prometheus.sh may have put prometheus and promtool there.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -49,6 +49,10 @@ bench: ## measure what leases, takeovers and scrapes cost on this machine
 soak: ## break simulated fleets for an hour; what it shows is in soak.out
 	@sh tools/setup.sh dev
 	.venv/bin/baton soak $(or $(ARGS),--hours 1 --out soak.out)
+
+scenarios: ## perform every scenario on both engines and both stores; evidence in scenarios.out
+	@sh tools/setup.sh dev
+	$(PYTHON_IN_VENV) tools/scenarios.py $(ARGS)
 
 kill-matrix: ## plant every bug before every scenario, and write which assertion catches it
 	@sh tools/setup.sh dev
