@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer, git and make; each target sets up .venv by itself, once.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs record bench soak kill-matrix pictures release-check
+.PHONY: help demo test lint format docs record bench soak scenarios kill-matrix pictures release-check
 
 # .venv/bin comes first, as tools/prometheus.sh may have put prometheus and promtool there.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -57,6 +57,10 @@ release-check: ## everything that a release must show, into release.out; ends in
 	@sh tools/setup.sh dev
 	@sh tools/prometheus.sh || true
 	@$(PYTHON_IN_VENV) tools/release_check.py $(ARGS)
+
+scenarios: ## perform every scenario on both engines and both stores; evidence in scenarios.out
+	@sh tools/setup.sh dev
+	$(PYTHON_IN_VENV) tools/scenarios.py $(ARGS)
 
 kill-matrix: ## plant every bug before every scenario, and write which assertion catches it
 	@sh tools/setup.sh dev

@@ -58,6 +58,41 @@ def test_run_leaves_evidence(baton: Command, tmp_path: Path) -> None:
     assert again.code == 0, again
 
 
+@pytest.mark.timeout(240)
+def test_what_the_stock_saver_drops_and_doubles_is_told_beside(
+    baton: Command, tmp_path: Path
+) -> None:
+    """What the stock saver drops and doubles is told beside what the fenced one does not."""
+    out = tmp_path / "out"
+    said = baton("scenario", "run", "K02", "K04", "--out", str(out))
+    assert (said.code, said.out.splitlines()[-1]) == (0, "2 PASS")
+    told = {}
+    for name in ("K02", "K04"):
+        result = json.loads((out / name / "result.json").read_text())
+        fenced = {one["assertion"]: one["outcome"] for one in result["assertions"]}
+        # Accepted and never absent, and no effect twice.
+        assert [fenced["C2"], fenced["C8"]] == ["pass", "pass"]
+        told[name] = [one for one in result["expectations"] if "stock saver" in one["name"]]
+    assert told == {
+        "K02": [
+            {
+                "name": "langgraph#8764 on the stock saver",
+                "met": True,
+                "text": "shows: after a death before the first checkpoint the successor found"
+                " nothing to go on with",
+            }
+        ],
+        "K04": [
+            {
+                "name": "langgraph#8039 on the stock saver",
+                "met": True,
+                "text": "shows: of a step that died before its checkpoint, effects: 1 if its"
+                " writes came first, 2 if they were late",
+            }
+        ],
+    }
+
+
 def test_json_says_the_same(baton: Command) -> None:
     """Json says the same."""
     said = baton("scenario", "run", "K01", "--seed", "3", "--json")

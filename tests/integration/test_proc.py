@@ -23,7 +23,7 @@ from baton.prove.proc.trial import ProcTrial
 from baton.prove.proc.worker import Spec
 from baton.prove.scenarios import graphs
 from baton.prove.scenarios.judging import Judgement
-from baton.prove.scenarios.library import every
+from baton.prove.scenarios.library import chosen, every
 from baton.prove.scenarios.model import Worker
 from baton.prove.scenarios.parse import parse
 from baton.prove.scenarios.running import perform_one
@@ -158,11 +158,43 @@ def test_a_store_that_cannot_be_had_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
+#: Put back from before a takeover, whose epoch is not to be given out again.
+PUT_BACK = """
+id: put-back
+title: Put back
+hypothesis: A copy is refused until it is accepted, and no epoch is given out twice.
+tags: [test]
+topology: {workers: 1, tasks: {pace: 1}}
+timing: {ttl_seconds: 0.8, heartbeat_seconds: 0.2, node_seconds: 0.05, poll_seconds: 0.05}
+faults:
+  - {name: copy, do: snapshot, actor: store, after_seconds: 0.1}
+  - {name: die, do: sigkill, at: step.begin, after: copy, back_after_seconds: 0.1}
+  - {name: back, do: restore, actor: store, after: die, after_seconds: 0.5}
+expect:
+  takeovers: {at_least: 1}
+  assertions: [C1, C3, C4, C7, C8, C11, C12, C13, V1]
+"""
+
+
+@pytest.mark.usefixtures("mark")
+def test_an_older_copy_is_refused_until_it_is_accepted() -> None:
+    """An older copy is refused until it is accepted."""
+    done = perform_one(parse("put-back", PUT_BACK), ProcEngine(), 1)
+    assert done.result.judgement is Judgement.PASS, done.result.reason
+    assert done.performance is not None
+    faults = done.performance.trial.faults or ()
+    (back,) = (fact.observed for fact in faults if fact.name == "back")
+    assert back[0].startswith("w-1 refused the copy")
+    assert back[-1].startswith("accepted as of position ")
+
+
 def test_what_cannot_be_done_is_said_in_words(baton: Command) -> None:
     """What cannot be done is said in words."""
-    engine = ProcEngine()
+    engine, over = ProcEngine(), ProcEngine("postgresql://nowhere/")
     refused = {one.id: engine.supports(one) for one in every() if engine.supports(one)}
-    assert set(refused) == {"S05", "T04", "U13"}
+    assert set(refused) == {"T04"}
+    assert {one.id for one in every() if over.supports(one)} == {"S05", "T04", "U13"}
+    assert str(over.supports(chosen(["S05"])[0])).startswith("fault 'copy': PostgreSQL copies no")
     assert refused["T04"] == "fault 'step': the wall clock of this host is not a trial's to set"
     said = baton("scenario", "run", "T04", "--engine", "proc")
     assert said.code == 2

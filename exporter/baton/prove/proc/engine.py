@@ -54,7 +54,9 @@ class ProcEngine:
 
     def supports(self, scenario: Scenario) -> str | None:
         """Why a scenario cannot be performed here; None if it can."""
-        return scenario.refused_by.get(self.name) or refused_by_proc(scenario)
+        return scenario.refused_by.get(self.name) or refused_by_proc(
+            scenario, postgres=self._server is not None
+        )
 
     def perform(self, scenario: Scenario, seed: int, work: Path, progress: Progress) -> Performance:
         """Perform a scenario; see ``Engine.perform``."""

@@ -41,6 +41,12 @@ class Stage(Protocol):
     def resubmit(self, task_id: str) -> bool:
         """Submit a task again; returns whether it was new."""
 
+    def snapshot(self, see: Callable[[str], None]) -> None:
+        """Copy the data aside."""
+
+    def restore(self, see: Callable[[str], None]) -> None:
+        """End everybody, put the copy back, and let an operator accept it."""
+
 
 @dataclass(slots=True)
 class Arrival:
@@ -63,18 +69,23 @@ class Arrival:
         self.process.answer(self.ticket, self.do)
 
 
-def refused_by_proc(scenario: Scenario) -> str | None:
-    """Why real processes cannot perform a scenario; None if they can."""
+def refused_by_proc(scenario: Scenario, *, postgres: bool) -> str | None:
+    """Why real processes cannot perform a scenario; None if they can.
+
+    Args:
+        scenario: the scenario.
+        postgres: whether the store is a PostgreSQL database and no SQLite file.
+    """
     for fault in scenario.faults:
-        why = _cannot(fault)
+        why = _cannot(fault, postgres=postgres)
         if why is not None:
             return f"fault {fault.name!r}: {why}"
     return None
 
 
-def _cannot(fault: Fault) -> str | None:
-    if fault.do in (Do.SNAPSHOT, Do.RESTORE):
-        return "a copy of the store is put back by an operator, whom this engine does not play"
+def _cannot(fault: Fault, *, postgres: bool) -> str | None:
+    if fault.do in (Do.SNAPSHOT, Do.RESTORE) and postgres:
+        return "PostgreSQL copies no database that is in use; use --store sqlite"
     if fault.do in (Do.CLOCK_OFFSET, Do.CLOCK_RATE) and fault.actor == STORE:
         return "the wall clock of this host is not a trial's to set"
     if fault.do is Do.SIGSTOP and fault.at is Point.CKPT_WRITE:
@@ -303,6 +314,14 @@ class Director(Arrivals[Process]):
         was = "a new one" if self._stage.resubmit(task_id) else "known"
         self.see(plan, f"{task_id} was submitted again and found {was}")
 
+    def _snapshot(self, plan: Planned, process: Process | None) -> None:
+        del process
+        self._stage.snapshot(lambda what: self.see(plan, what))
+
+    def _restore(self, plan: Planned, process: Process | None) -> None:
+        del process
+        self._stage.restore(lambda what: self.see(plan, what))
+
 
 _ACTS: dict[Do, Callable[[Director, Planned, Process | None], None]] = {
     Do.SIGKILL: Director._sigkill,  # noqa: SLF001 - its own table
@@ -318,4 +337,6 @@ _ACTS: dict[Do, Callable[[Director, Planned, Process | None], None]] = {
     Do.BARRIER: Director._barrier,  # noqa: SLF001
     Do.TWIN: Director._twin,  # noqa: SLF001
     Do.RESUBMIT: Director._resubmit,  # noqa: SLF001
+    Do.SNAPSHOT: Director._snapshot,  # noqa: SLF001
+    Do.RESTORE: Director._restore,  # noqa: SLF001
 }

@@ -28,12 +28,14 @@ from typing import Any
 import baton
 from baton.domain.continuity.model import TraceKind, TraceLine
 from baton.domain.words import TaskState
+from baton.errors import StoreRestored
 from baton.fleet.fleet import Fleet
 from baton.fleet.points import Point
 from baton.prove.proc.channel import Channel, Message, listen
 from baton.prove.proc.faults import Arrival, Director
 from baton.prove.proc.people import People
 from baton.prove.proc.process import Process
+from baton.prove.proc.restoring import Restoring
 from baton.prove.proc.vitals import Vitals
 from baton.prove.proc.worker import Spec
 from baton.prove.scenarios.arrivals import us
@@ -49,6 +51,9 @@ _LOOK_US = 50_000
 #: How long workers may take until all of them have begun, and until all have left.
 _START_SECONDS = 180.0
 _LEAVE_SECONDS = 20.0
+
+#: How a worker ends whom the store refuses as an older copy.
+_REFUSED = StoreRestored.exit_code
 
 _OVER = (TaskState.DONE, TaskState.FAILED, TaskState.QUARANTINED)
 
@@ -80,6 +85,8 @@ class ProcTrial:
         self.sink: dict[str, tuple[str, str, int]] = {}
         self.accepted: set[str] = set()
         self.director = Director(self, scenario.faults)
+        self._restoring = Restoring(self, store_url)
+        self.snapshot, self.restore = self._restoring.snapshot, self._restoring.restore
         self._inbox: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._timers: list[tuple[int, int, Callable[[], object]]] = []
         self._order = itertools.count(1)
@@ -216,6 +223,9 @@ class ProcTrial:
 
     def _look(self) -> None:
         """What people do: answer questions, and go home when all is over."""
+        if self._restoring.under_way:
+            self.at(self.now + _LOOK_US, self._look)
+            return
         counts = Counter[str]()
         for _, _, state, tasks in self.people.store.counts():
             counts[state] += tasks
@@ -286,6 +296,12 @@ class ProcTrial:
         except OSError as error:
             raise TrialFailed(f"the maker is gone; {self._last_words()}") from error
         return process
+
+    def start_all(self) -> list[Process]:
+        """Start every worker of the topology that has no process."""
+        there = {process.name for process in self.processes if not process.dead}
+        gone = [one for one in self.scenario.topology.workers if one.name not in there]
+        return [self._start(self._spec(worker)) for worker in gone]
 
     def restart(self, process: Process, after_us: int) -> None:
         """Let a process that is gone come back after a while."""
@@ -359,7 +375,7 @@ class ProcTrial:
             process = next(one for one in self.processes if one.pid == message["pid"])
             code = message["code"]
             process.end(code)
-            if code > 0:
+            if code > 0 and not (code == _REFUSED and self._restoring.under_way):
                 self._broken = f"{process.name} ended with {code}; {self._last_words(process)}"
             if process.back_after_us is not None:
                 self.restart(process, process.back_after_us)

@@ -22,6 +22,7 @@ from typing import Any
 from langgraph.config import get_config
 
 from baton.domain.continuity.model import TraceKind
+from baton.errors import StoreRestored
 from baton.fleet import messages as m
 from baton.fleet import points
 from baton.fleet.fleet import Fleet
@@ -300,4 +301,9 @@ def run(spec: Spec) -> int:
         level=logging.INFO,
         format="%(relativeCreated)8.1f ms %(threadName)s %(message)s",
     )
-    return OnTrial(spec).run({name: graphs.GRAPHS[name]() for name in spec.graphs})
+    try:
+        return OnTrial(spec).run({name: graphs.GRAPHS[name]() for name in spec.graphs})
+    except StoreRestored as error:
+        # As `baton worker` does, and no failure of the process.
+        _log.warning("%s", error)
+        return error.exit_code

@@ -67,6 +67,15 @@ class Do(StrEnum):
     RESTORE = "restore"
 
 
+class Issue(StrEnum):
+    """A fault of LangGraph's stock saver that a scenario is about."""
+
+    #: The writes of a node and the checkpoint behind them become durable in either order.
+    ORDER = "langgraph#8039"
+    #: A death before the first durable checkpoint drops a run that was accepted.
+    DROPPED = "langgraph#8764"
+
+
 class Of(StrEnum):
     """Which calls to the store a fault of the connection meets."""
 
@@ -256,6 +265,7 @@ class Scenario:
         tags: ``risk`` marks those that a release must pass.
         refused_by: by engine, why it cannot perform this scenario.
         seed: decides what chance decides, where the command does not say; None for the default.
+        stock: a fault of LangGraph's stock saver that it is about, tried beside it.
         origin: the file it was read from.
         digest: SHA-256 of the file's bytes.
     """
@@ -270,5 +280,6 @@ class Scenario:
     expect: Expect
     refused_by: Mapping[str, str] = field(default_factory=dict)
     seed: int | None = None
+    stock: Issue | None = None
     origin: str = ""
     digest: str = ""

@@ -27,6 +27,7 @@ from baton.prove.scenarios.model import (
     Do,
     Expect,
     Fault,
+    Issue,
     Of,
     Scenario,
     Timing,
@@ -86,6 +87,7 @@ def parse(origin: str, text: str) -> Scenario:
         expect=_expect(table.need("expect").table(), topology, faults),
         refused_by=table.get("engines", _engines, {}),
         seed=table.get("seed", lambda p: p.count(), None),
+        stock=table.get("stock", lambda p: Issue(p.one_of(Issue, "fault of LangGraph")), None),
         origin=origin,
         digest=hashlib.sha256(text.encode()).hexdigest(),
     )

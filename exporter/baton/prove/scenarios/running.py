@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from baton.errors import EngineFailed, EngineRefuses
-from baton.prove.scenarios import evidence, parity
+from baton.prove.scenarios import evidence, parity, stock
 from baton.prove.scenarios.engine import Engine, Performance
 from baton.prove.scenarios.judging import Judgement, Result, conclude
 from baton.prove.scenarios.model import Scenario
@@ -64,6 +64,8 @@ def perform_all(
         for scenario in scenarios:
             own = DEFAULT_SEED if scenario.seed is None else scenario.seed
             one = perform_one(scenario, engine, own if seed is None else seed, against)
+            if scenario.stock is not None and one.performance is not None:
+                one = replace(one, result=stock.beside(one.result, scenario.stock))
             if folder is not None:
                 text = _file_of(scenario)
                 digest = evidence.write_scenario(

@@ -27,6 +27,7 @@ def text_of(scenario: Scenario) -> str:
         "hypothesis": scenario.hypothesis,
         "tags": list(scenario.tags),
         "seed": scenario.seed,
+        "stock": _plain(scenario.stock),
         "topology": {
             "workers": [_changed(worker, Worker(name="")) for worker in scenario.topology.workers],
             "tasks": dict(scenario.topology.tasks),
