@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import json
 import signal
 import socket
 import subprocess
@@ -18,7 +17,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -31,6 +30,7 @@ from baton.domain.words import TaskState
 from baton.errors import StoreRestored
 from baton.fleet.fleet import Fleet
 from baton.fleet.points import Point
+from baton.prove.proc import ears
 from baton.prove.proc.channel import Channel, Message, listen
 from baton.prove.proc.faults import Arrival, Director
 from baton.prove.proc.people import People
@@ -87,7 +87,7 @@ class ProcTrial:
         self.director = Director(self, scenario.faults)
         self._restoring = Restoring(self, store_url)
         self.snapshot, self.restore = self._restoring.snapshot, self._restoring.restore
-        self._inbox: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        self._inbox: ears.Inbox = SimpleQueue()
         self._timers: list[tuple[int, int, Callable[[], object]]] = []
         self._order = itertools.count(1)
         self._zero = time.monotonic()
@@ -116,7 +116,11 @@ class ProcTrial:
                 stderr=log,
                 start_new_session=True,
             )
-        for target in (self._accept, lambda: self._hear_maker(maker)):
+        inbox = self._inbox
+        for target in (
+            lambda: ears.accept(self._listening, inbox, self._met, self._told),
+            lambda: ears.hear_maker(maker, inbox, self._made, self._maker_gone),
+        ):
             threading.Thread(target=target, name="trial-ears", daemon=True).start()
         return maker
 
@@ -324,36 +328,6 @@ class ProcTrial:
         self.people.submit(graph, input_of(graph), task_id=task_id)
         self.accepted.add(task_id)
         return new
-
-    # Ears, each on a thread of its own
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                end, _ = self._listening.accept()
-                channel = Channel(end)
-                threading.Thread(
-                    target=self._hear, args=(channel,), name="trial-ears", daemon=True
-                ).start()
-
-    def _hear(self, channel: Channel) -> None:
-        with closing(channel):
-            messages = channel.messages()
-            hello = next(messages, None)
-            if hello is None:
-                return
-            key = hello["process"]
-            self._inbox.put(partial(self._met, key, channel))
-            for message in messages:
-                self._inbox.put(partial(self._told, key, message))
-
-    def _hear_maker(self, maker: subprocess.Popen[bytes]) -> None:
-        assert maker.stdout is not None
-        with maker.stdout as said:
-            for line in said:
-                message = json.loads(line)
-                self._inbox.put(partial(self._made, message))
-        self._inbox.put(self._maker_gone)
 
     # What they hear
 
