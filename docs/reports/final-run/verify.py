@@ -7163,6 +7163,7 @@ def risks_of(evidence: Evidence, rows: Iterable[Row]) -> list[Risk]:
         _unsigned(evidence),
         _survivors(evidence),
         _engines(evidence),
+        _left_out(evidence),
         _refusals_and_faults(evidence),
         _soak(evidence),
         _waivers(evidence),
@@ -7252,6 +7253,22 @@ def _engines(evidence: Evidence) -> Iterator[Risk]:
             mitigation="`baton scenario run --engine proc --store postgresql` before it is used.",
             evidence=[evidence.pointer(f"{SCENARIOS_PROC}/environment.json")],
         )
+
+
+def _left_out(evidence: Evidence) -> Iterator[Risk]:
+    by_engine = {folder: {one.id for one in _shown(evidence, folder)} for folder in _ENGINES}
+    every = set().union(*by_engine.values())
+    for folder, engine in _ENGINES.items():
+        missing = sorted(every - by_engine[folder])
+        if by_engine[folder] and missing:
+            yield Risk(
+                id=f"LEFT-OUT-{engine}",
+                kind="engine not tested",
+                text=f"{len(missing)} scenarios were not tried by {engine}: {', '.join(missing)}.",
+                trigger="What they show differs between virtual time and a real machine.",
+                mitigation=f"`baton scenario run --engine {engine}` tries all of them.",
+                evidence=[evidence.pointer(f"{folder}/summary.json", "/scenarios")],
+            )
 
 
 def _refusals_and_faults(evidence: Evidence) -> Iterator[Risk]:
