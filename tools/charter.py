@@ -2,7 +2,7 @@
 
 `python tools/charter.py` runs every test that a row names, in one run of pytest, and exits 1 if a
 row does not pass; `--only GR-COMP` chooses rows by the beginning of their ids, `--out FILE` keeps
-the result. `--break` plants one breakage a guardrail, and exits 1 unless exactly its row fails.
+the result.
 """
 
 from __future__ import annotations

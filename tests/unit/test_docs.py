@@ -34,6 +34,7 @@ def pages() -> dict[str, str]:
     return {name: (ROOT / name).read_text(encoding="utf-8") for name in sorted(set(paths))}
 
 
+@cache
 def anchors(text: str) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them, and those that are set by hand."""
     plain = _FENCE.sub("", text)
