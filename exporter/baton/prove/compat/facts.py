@@ -1,6 +1,6 @@
 """What this version has to offer, read from where it is defined and not from any list of its own.
 
-Inside ``metrics``, a thing ``langgraph_tasks state=done`` is a label value; inside the formats,
+Inside ``metrics``, a thing ``METRIC state=done`` is a label value; inside the formats,
 ``faults[] do=sigkill`` is a word that may stand there.
 """
 

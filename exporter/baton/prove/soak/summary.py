@@ -201,10 +201,14 @@ def _of_a_kill(soak: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _command(soak: dict[str, Any]) -> str:
     """What performs the same cycles again."""
-    store = "" if soak["engine"] == SimEngine.name else f" --store {soak['store']}"
-    cycles = soak["counts"]["cycles"]
-    about = f"--engine {soak['engine']}{store} --seed {soak['seed']} --cycles {cycles}"
-    return f"baton soak {about} --out DIR"
+    asked = {
+        "engine": soak["engine"],
+        "store": None if soak["engine"] == SimEngine.name else soak["store"],
+        "seed": soak["seed"],
+        "cycles": soak["counts"]["cycles"],
+    }
+    words = [f"--{name} {value}" for name, value in asked.items() if value is not None]
+    return " ".join(["baton soak", *words, "--out DIR"])
 
 
 def _lasted(soak: dict[str, Any], measured: dict[str, Any]) -> str:
