@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -29,7 +30,8 @@ from baton.prove.scenarios.running import perform_all, perform_one
 from baton.prove.scenarios.swarm import shrink, swarm
 from baton.prove.scenarios.writing import text_of
 from baton.prove.sim.engine import SimEngine, perform
-from baton.prove.sim.world import World
+from baton.prove.sim.trial import SimTrial
+from baton.prove.sim.world import Task, World
 from baton.prove.soak import plan
 
 SIM = SimEngine()
@@ -77,7 +79,7 @@ def test_the_same_seed_leaves_the_same_bytes_in_another_process(tmp_path: Path) 
     environment = {**os.environ, "PYTHONHASHSEED": "99"}
     subprocess.run([*command, str(tmp_path / "there")], check=True, env=environment, timeout=60)
     here, there = tree(tmp_path / "here"), tree(tmp_path / "there")
-    assert len(here) == 6 * len(SOME) + 1
+    assert len(here) == 7 * len(SOME) + 1
     assert here == there
 
 
@@ -340,3 +342,14 @@ def test_each_death_in_a_relay_is_a_takeover_of_every_task() -> None:
         own = [e for e in events if e.task_id == claim.task_id and e.epoch == claim.epoch]
         assert [event.type for event in own[:3]] == ["claimed", "resumed", "step"]
         assert own[1].data["outcome"] == "resumed"
+
+
+def test_no_fiber_is_left_to_the_collector() -> None:
+    """It would end them deep in somebody else's stack, where one that has no room goes on."""
+    (scenario,) = chosen(("K01",), ())
+    trial = SimTrial(scenario, 1)
+    trial.run()
+    waiting = [task for task in gc.get_objects() if isinstance(task, Task) and task.waits]
+    assert waiting, "every fiber of this trial has ended, so nothing is shown"
+    trial.close()
+    assert not any(task.waits for task in waiting)

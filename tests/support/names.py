@@ -12,7 +12,7 @@ from baton.observe.rules import Recording
 from baton.observe.settings import Settings
 
 #: Where texts name metrics; tests name some that do not exist, and fail by themselves.
-PLACES = ("README.md", "alerts", "dashboards", "docs", "gates", "scenarios", "specs")
+PLACES = ("README.md", "alerts", "contract", "dashboards", "docs", "gates", "scenarios", "specs")
 _KINDS = {".md", ".py", ".yaml", ".yml", ".json"}
 
 #: A metric, or what a rule records of it: ``level:metric:operations``.

@@ -83,6 +83,7 @@ def soak(place: Path, *, fired: int = 3, cycles: int = 2, failed: int = 0) -> No
                 "events": 10,
                 "faults_planned": 4,
                 "faults_fired": fired,
+                "faults_by_kind": {"sigkill": [4, fired]},
             }
             counts = {
                 name: folder.checkpoint.counts[name] + int(str(record.get(name, 0)))

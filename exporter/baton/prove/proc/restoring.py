@@ -16,7 +16,6 @@ from typing import Protocol
 
 from baton.errors import BadInput, StoreRestored
 from baton.fleet.fleet import Fleet
-from baton.fleet.fleet import open as open_fleet
 from baton.fleet.sqlite_files import parse_url, position_of
 from baton.fleet.store import open_store
 from baton.prove.proc.process import Process
@@ -40,6 +39,12 @@ class Trial(Protocol):
 
     def at(self, when_us: int, job: Callable[[], object]) -> None:
         """Let something happen at a time."""
+
+    def open_store(self) -> None:
+        """Let the people around the fleet open its store."""
+
+    def close_store(self) -> None:
+        """Let them leave it."""
 
     def start_all(self) -> Sequence[Process]:
         """Start every worker that has no process; returns the new ones."""
@@ -95,7 +100,7 @@ class Restoring:
             self._put_back(see)
 
     def _put_back(self, see: See) -> None:
-        self._trial.people.close()
+        self._trial.close_store()
         for kept in ("-wal", "-shm"):
             self._path.with_name(f"{self._path.name}{kept}").unlink(missing_ok=True)
         shutil.copyfile(self._copy, self._path)
@@ -116,7 +121,7 @@ class Restoring:
             # Sessions that were cut off count as running until their TTL has passed.
             self._trial.at(self._trial.now + _ACCEPT_US, lambda: self._accept(see))
             return
-        self._trial.people = open_fleet(self._url)
+        self._trial.open_store()
         self.under_way = False
         self._trial.start_all()
         see(f"accepted as of position {self._position()}, the epochs of {tasks} tasks raised")

@@ -79,7 +79,8 @@ class ProcTrial:
         """
         self.scenario, self._seed, self._work, self.url = scenario, seed, work, store_url
         self._chance = Random(f"{seed}/harness")  # noqa: S311 - replayed, not secret
-        self.people: Fleet = baton.open(store_url)
+        self.people: Fleet
+        self._others: People
         self.processes: list[Process] = []
         self.trace: list[TraceLine] = []
         self.sink: dict[str, tuple[str, str, int]] = {}
@@ -102,7 +103,7 @@ class ProcTrial:
         self._leaving = False
         self._ready = False
         self._broken: str | None = None
-        self._others = People(store_url, self._inbox.put)
+        self.open_store()
         self._control = work / "control.sock"
         self._listening = listen(str(self._control))
         self._maker = self._start_maker()
@@ -143,8 +144,7 @@ class ProcTrial:
         self._listening.close()
         for process in self.processes:
             process.close()
-        self._others.close()
-        self.people.close()
+        self.close_store()
 
     # Performing
 
@@ -164,6 +164,16 @@ class ProcTrial:
         self._until(self._ended, self.scenario.timing.limit_seconds, None)
         if self._expected_tasks:
             raise TrialFailed(f"{self._expected_tasks} tasks were not submitted in time")
+
+    def open_store(self) -> None:
+        """Open it for the people around the fleet."""
+        self.people = baton.open(self.url)
+        self._others = People(self.url, self._inbox.put)
+
+    def close_store(self) -> None:
+        """Leave it: nobody of us has it open afterwards."""
+        self._others.close()
+        self.people.close()
 
     @property
     def now(self) -> int:

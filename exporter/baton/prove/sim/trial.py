@@ -83,7 +83,8 @@ class SimTrial:
                 self.world.over = True
 
     def close(self) -> None:
-        """Let go of the tables."""
+        """End what still waits, and let go of the tables."""
+        self.world.close()
         self.memory.close()
 
     def _now_us(self) -> int:

@@ -8,6 +8,7 @@ calls that stand still at once end in the reverse order of their beginning.
 from __future__ import annotations
 
 import heapq
+import inspect
 from collections.abc import Callable, Generator
 from random import Random
 from typing import Protocol
@@ -73,6 +74,7 @@ class World:
         self._streams: dict[str, Callable[[int], int]] = {}
         self._queue: list[tuple[int, int, Callable[[], None], Host | None]] = []
         self._seq = 0
+        self._tasks: dict[Task, None] = {}
 
     def chance(self, stream: str, low: int, high: int) -> int:
         """A whole number between two; each stream is its own, so that one does not move another."""
@@ -139,8 +141,22 @@ class World:
     ) -> Task:
         """Start a fiber now; ``then`` is told how it ended."""
         task = Task(self, fiber, host, then)
+        self._tasks[task] = None
         task.step()
         return task
+
+    def forget(self, task: Task) -> None:
+        """A fiber has ended."""
+        self._tasks.pop(task, None)
+
+    def close(self) -> None:
+        """End every fiber where it waits.
+
+        The collector would do so at a moment of its own, deep in somebody else's stack, and a
+        fiber takes the lack of room there for an error of its run.
+        """
+        for task in reversed(tuple(self._tasks)):
+            task.cancel()
 
 
 class Task:
@@ -156,6 +172,11 @@ class Task:
         """Take a fiber that has not begun."""
         self._world, self._fiber, self._host, self._then = world, fiber, host, then
         self._ended = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has begun and not ended."""
+        return inspect.getgeneratorstate(self._fiber) != inspect.GEN_CLOSED
 
     def step(self) -> None:
         """Go on to the next wait, or to the end."""
@@ -178,8 +199,10 @@ class Task:
         """Let it end where it waits."""
         if not self._ended:
             self._ended = True
+            self._world.forget(self)
             self._fiber.close()
 
     def _end(self, error: Exception | None) -> None:
         self._ended = True
+        self._world.forget(self)
         self._then(error)
