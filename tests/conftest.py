@@ -17,6 +17,10 @@ from xdist.scheduler import LoadScopeScheduling
 TESTS = Path(__file__).parent
 FOLDERS = ("unit", "property", "integration", "chaos")
 
+#: Hypothesis takes five minutes at most to make a failure small. Cut short in it, a test would
+#: show a time-out and not what failed.
+SHRINKING_SECONDS = 360
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Hold the charter against a run of all tests."""
@@ -31,6 +35,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if folder not in FOLDERS:
             raise pytest.UsageError(f"{item.path}: tests live in one of {', '.join(FOLDERS)}")
         item.add_marker(folder)
+        if folder == "property":
+            item.add_marker(pytest.mark.timeout(SHRINKING_SECONDS))
 
 
 class OneChaosTestAtATime(LoadScopeScheduling):

@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.house import SECOND, TTL_SECONDS, House, Member
@@ -324,7 +323,6 @@ def test_whatever_happens_can_be_told(fate: list[tuple[str, int, int]]) -> None:
         assert set(told) >= {(e.chain, e.n) for e in events if e.chain == f"task:{task}"}
 
 
-@pytest.mark.timeout(180)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(FATES)
 def test_whatever_happens_no_assertion_fails(fate: list[tuple[str, int, int]]) -> None:

@@ -17,6 +17,10 @@ from baton.fleet.model import Claim, LeaseKey
 
 FRUITLESS_MAX = 3
 
+#: So many more that wait are looked at than are asked for: one that must be alone, or is put
+#: aside, stands in nobody's way.
+SPARES = 16
+
 
 @dataclass
 class ModelSession:
@@ -149,7 +153,8 @@ class Model:
         for graph in wanted.graphs:
             stuck += [t for t in others if t.graph == graph and self.old_enough(t)]
             of_graph = [task for task in open_to_us if task.graph == graph]
-            waiting += sorted(of_graph, key=lambda task: task.ready_at)[: wanted.limit]
+            of_graph.sort(key=lambda task: task.ready_at)
+            waiting += of_graph[: wanted.limit + SPARES]
         return [*left, *stuck, *sorted(waiting, key=lambda task: task.ready_at)]
 
     def old_enough(self, task: ModelTask) -> bool:

@@ -143,8 +143,9 @@ class Fleet:
         if auto_lease:
             return self.store.saver(self, auto_lease=True)
         # Made when it is asked for: whoever only looks at a fleet needs no LangGraph.
-        if self._saver is None:
-            self._saver = self.store.saver(self)
+        with self._start_lock:
+            if self._saver is None:
+                self._saver = self.store.saver(self)
         return self._saver
 
     def attach(self, graph: AnyGraph) -> Pregel[Any, Any, Any, Any]:

@@ -55,8 +55,10 @@ class DataTables:
         self._pool = pool
         self._clock = clock
         self._store_id = store_id
-        self._linger = linger_seconds and Linger(
-            linger_seconds, oldest=self._parked_longest, flush=self._flush_due
+        self._linger = (
+            None
+            if linger_seconds is None
+            else Linger(linger_seconds, oldest=self._parked_longest, flush=self._flush_due)
         )
         self.url = pool.url
         self.sql = SQL
@@ -190,7 +192,7 @@ class DataTables:
         with self._park_lock:
             self._since.setdefault(key, time.monotonic())
             self._parked.setdefault(key, []).extend(writes)
-        if self._linger:
+        if self._linger is not None:
             self._linger.parked()
 
     def _parked_longest(self) -> float | None:
@@ -330,7 +332,7 @@ class DataTables:
         try:
             self.flush()
         finally:
-            if self._linger:
+            if self._linger is not None:
                 self._linger.end()
 
 

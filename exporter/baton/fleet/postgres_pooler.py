@@ -55,7 +55,7 @@ def refuse_unless_kept(first: Any, second: Any, url: str) -> None:
     """
     for _ in range(_ROUNDS):
         mark = secrets.token_hex(8)
-        first.execute(f"SET baton.mark = '{mark}'", prepare=False)
+        _set(first, "baton.mark", mark)
         try:
             # Whoever begins a transaction is given the server connection that is free: the one
             # that was just used, if it was not kept.
@@ -83,7 +83,11 @@ def set_again(connection: Any, options: str) -> None:
         options: what the server should have been started with for it.
     """
     for name, value in _settings(options):
-        connection.execute("SELECT set_config(%s, %s, false)", (name, value), prepare=False)
+        _set(connection, name, value)
+
+
+def _set(connection: Any, name: str, value: str) -> None:
+    connection.execute("SELECT set_config(%s, %s, false)", (name, value), prepare=False)
 
 
 def _settings(options: str) -> Iterator[tuple[str, str]]:

@@ -93,8 +93,10 @@ class DataFile:
         self.lock = threading.Lock()
         self.on_lost: Callable[[errors.LeaseLost, LeaseKey], None] | None = None
         self._gate = gate
-        self._linger = linger_seconds and Linger(
-            linger_seconds, oldest=self._parked_longest, flush=lambda _: self.flush()
+        self._linger = (
+            None
+            if linger_seconds is None
+            else Linger(linger_seconds, oldest=self._parked_longest, flush=lambda _: self.flush())
         )
         # Parking takes a lock of its own, so that an event loop never waits for a commit.
         self._park_lock = threading.Lock()
@@ -221,7 +223,7 @@ class DataFile:
             if not self._parked:
                 self._parked_since = time.monotonic()
             self._parked.setdefault(key, []).extend(writes)
-        if self._linger:
+        if self._linger is not None:
             self._linger.parked()
 
     def _parked_longest(self) -> float | None:
@@ -313,7 +315,7 @@ class DataFile:
         try:
             self.flush()
         finally:
-            if self._linger:
+            if self._linger is not None:
                 self._linger.end()
             with self.lock:
                 self.connection.close()

@@ -19,6 +19,7 @@ from baton.prove.scenarios.counters import counters_of
 from baton.prove.scenarios.engine import Performance, Progress
 from baton.prove.scenarios.judging import expected_of
 from baton.prove.scenarios.model import Scenario
+from baton.prove.scenarios.sinks import sink_of
 
 #: Why nothing can evaluate alerts.
 NO_PROMETHEUS = "no prometheus beside this Python or on PATH; install it, or leave --prometheus out"
@@ -131,7 +132,7 @@ class ProcEngine:
         faults = trial.director.facts(scenario.expect.must_fire)
         healed_at_us = trial.zero_store_us + trial.director.healed_at
         task_ids = scenario.topology.task_ids
-        sink = facts.sink_of(trial.sink)
+        sink = sink_of(trial.sink)
         return Performance(
             trial=Trial(
                 events=events,

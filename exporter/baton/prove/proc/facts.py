@@ -19,7 +19,7 @@ from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 
 import baton
-from baton.domain.continuity.model import CheckpointFact, ControlTask, ReplayFact, SinkEntry
+from baton.domain.continuity.model import CheckpointFact, ControlTask, ReplayFact
 from baton.domain.continuity.portable import effects_of, steps_of
 from baton.domain.ledger import Event
 from baton.domain.words import EventType
@@ -104,23 +104,6 @@ def control_of(graph: str, url: str) -> ControlTask:
         )
     finally:
         fleet.close()
-
-
-def sink_of(held: Mapping[str, tuple[str, str, int]]) -> tuple[SinkEntry, ...]:
-    """What the target of the effects holds.
-
-    Args:
-        held: by effect key, the task, what happened, and how often it was tried.
-    """
-    return tuple(
-        SinkEntry(
-            key=key,
-            task_id=task_id,
-            value_digest=hashlib.sha256(value.encode()).hexdigest(),
-            attempts=attempts,
-        )
-        for key, (task_id, value, attempts) in sorted(held.items())
-    )
 
 
 def checkpoints_of(fleet: Fleet, task_ids: tuple[str, ...]) -> tuple[CheckpointFact, ...]:

@@ -27,6 +27,7 @@ from baton.prove.scenarios.counters import counters_of
 from baton.prove.scenarios.engine import Performance, Progress
 from baton.prove.scenarios.judging import expected_of
 from baton.prove.scenarios.model import Expect, Scenario, Timing, Topology, Worker
+from baton.prove.scenarios.sinks import sink_of
 from baton.prove.sim.clocks import EPOCH_US
 from baton.prove.sim.faults import refused_by_sim
 from baton.prove.sim.machine import log_after
@@ -94,7 +95,7 @@ def perform(scenario: Scenario, seed: int, *, asked_only: bool = False) -> Perfo
             checkpoints=_checkpoints(trial),
             replays=None if asked_only and "C11" not in asked else _replays(trial),
             trace=tuple(trial.trace),
-            sink=trial.sink_entries(),
+            sink=sink_of(trial.sink),
             counters=counters_of(trial.people) if "C14" in asked else None,
             faults=faults,
             expected=expected_of(

@@ -10,7 +10,7 @@ from functools import partial
 
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from baton.domain.continuity.model import SinkEntry, TraceLine
+from baton.domain.continuity.model import TraceLine
 from baton.domain.words import TaskState
 from baton.errors import BadInput
 from baton.fleet import messages as m
@@ -274,18 +274,6 @@ class SimTrial:
         held, value, attempts = self.sink.get(key, (task_id, what, 0))
         self.sink[key] = (held, value, attempts + 1)
         return value
-
-    def sink_entries(self) -> tuple[SinkEntry, ...]:
-        """What the target holds."""
-        return tuple(
-            SinkEntry(
-                key=key,
-                task_id=task_id,
-                value_digest=hashlib.sha256(value.encode()).hexdigest(),
-                attempts=attempts,
-            )
-            for key, (task_id, value, attempts) in sorted(self.sink.items())
-        )
 
 
 def _typed(value: object) -> tuple[Typed, str]:
