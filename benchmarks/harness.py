@@ -1,7 +1,8 @@
-"""Paired, alternating measurements: base, candidate, base again; minimum against minimum.
+"""Paired, alternating measurements: base and candidate, twice in each round; minimum to minimum.
 
-The machine is noisy. Two rules keep the figures honest: the base is measured twice in each round,
-and a run in which the base differs from itself by more than ``NOISE_MAX`` is void, not a result.
+The machine is noisy. Two rules keep the figures honest: both sides are measured equally often, as
+a minimum falls with each further try; and a run whose two minima of the base differ by more than
+``NOISE_MAX`` is void, not a result.
 """
 
 from __future__ import annotations
@@ -93,14 +94,14 @@ def paired(base: Callable[[], None], candidate: Callable[[], None], rounds: int)
     Args:
         base: what it is compared with.
         candidate: what is judged.
-        rounds: how often; each round measures the base twice.
+        rounds: how often; each round measures both twice.
     """
     first: list[Cost] = []
     second: list[Cost] = []
     ours: list[Cost] = []
     for index in range(rounds):
         # The order turns round, so that neither side always comes after the other.
-        parts = [(first, base), (ours, candidate), (second, base)]
+        parts = [(first, base), (ours, candidate), (second, base), (ours, candidate)]
         for found, work in parts if index % 2 else reversed(parts):
             found.append(measure(work))
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 from pathlib import Path
 
 import pytest
 
+from baton.domain.ledger import event_from_dict
+from baton.domain.verify import verify
 from baton.errors import BadInput, BadScenario
 from baton.prove.scenarios.drill import MARKERS, Drill, load_drill
 from baton.prove.scenarios.library import chosen
@@ -91,3 +96,28 @@ def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
     """Or is not there."""
     with pytest.raises(BadInput, match="cannot read drill"):
         load_drill(tmp_path / "none.md")
+
+
+DONE = sorted((Path(__file__).parents[2] / "docs" / "drills" / "done").glob("*/drill.md"))
+
+
+def test_some_were_carried_out() -> None:
+    """One that pages, and one that must not."""
+    assert {path.parent.name for path in DONE} >= {"kill-a-worker", "rotate-the-fleet"}
+
+
+@pytest.mark.parametrize("path", DONE, ids=lambda path: path.parent.name)
+def test_what_was_carried_out_can_be_checked(path: Path) -> None:
+    """Its evidence is what was kept then, its ledger verifies, and its form exists."""
+    page = path.read_text(encoding="utf-8")
+    form = load_drill(path.parents[2] / f"{path.parent.name}.md")
+    hashes = dict(re.findall(r"^\| (\S+) \| yes \| `([0-9a-f]{64})` \|$", page, re.MULTILINE))
+    assert tuple(hashes) == form.evidence
+    for name, expected in hashes.items():
+        assert hashlib.sha256((path.parent / name).read_bytes()).hexdigest() == expected
+    lines = (path.parent / "ledger.jsonl").read_text(encoding="utf-8").splitlines()
+    events = [event_from_dict(json.loads(line)) for line in lines]
+    assert events
+    assert verify(events) == []
+    result = json.loads((path.parent / "result.json").read_text(encoding="utf-8"))
+    assert f"| verdict | {result['judgement']} |" in page
