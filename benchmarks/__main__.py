@@ -45,7 +45,7 @@ _ALL: dict[str, Callable[[], list[Figure]]] = {
     "scrapers": lambda: scrapers.figures(rounds=6),
     "instruments": lambda: instruments.figures(rounds=12),
     "heartbeat": lambda: heartbeat.figures(rounds=15),
-    "gate": lambda: gate.figures(rounds=20),
+    "gate": lambda: gate.figures(rounds=40),
     "sim": lambda: sim.figures(worlds=12),
     "contention": lambda: contention.figures(seconds=8.0),
 }

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.support.house import SECOND, TTL_SECONDS, House, Member
 from tests.support.script import resealed
@@ -325,6 +325,8 @@ def test_whatever_happens_can_be_told(fate: list[tuple[str, int, int]]) -> None:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(FATES)
+# A thread whose run is done may be leased again, and remembers the effects of that run.
+@example([("lease", 2, 1), ("effect", 3, 0), ("end", 0, 0), ("lease", 0, 1), ("effect", 3, 0)])
 def test_whatever_happens_no_assertion_fails(fate: list[tuple[str, int, int]]) -> None:
     """Of those that a ledger alone can show.
 

@@ -106,8 +106,9 @@ class Watch:
         if event.type in _EFFECTS:
             self._effect(event, line)
         elif event.type == _E.DONE:
-            # Nothing is written after it, or it breaks C3.
+            # Nothing is written after it, or it breaks C3, until a thread is leased again.
             self._keys.pop(event.chain, None)
+            self._cut.discard(event.chain)
         elif event.type == _E.CLAIMED:
             self._claimed(event, line)
         elif event.type == _E.SESSION_STARTED:
@@ -134,6 +135,10 @@ class Watch:
             self.tallies["C2"].check(f"{key[:12]} is recorded twice", first, line)
 
     def _claimed(self, event: Event, line: str) -> None:
+        anew = event.reason is None and event.n > 1 and event.chain not in self._keys
+        if anew and event.data.get("external"):
+            # What an earlier run of the thread recorded was forgotten with its end.
+            self._cut.add(event.chain)
         before = event.data.get("previous_session")
         if event.reason not in _LOSSES or not isinstance(before, str):
             return

@@ -118,7 +118,7 @@ def _json(answer: Answer) -> Any:
     if text.startswith(b"<"):
         raise Doubt(Reason.HTML, _shown(text))
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return _DECODER.decode(text.decode(json.detect_encoding(text), "surrogatepass"))
     except json.JSONDecodeError as error:
         cut = error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated")
         reason = Reason.TRUNCATED if cut else Reason.NOT_JSON
@@ -129,6 +129,10 @@ def _json(answer: Answer) -> Any:
 
 def _no_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not JSON")
+
+
+#: ``json.loads`` would build one for each answer.
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def _error(answer: Answer) -> Any:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from baton.domain.gate import facts
@@ -83,6 +83,7 @@ def judge(case: Case) -> Verdict:
     bench = _Bench(case)
     own = bench.self_test()
     results = (own, *settle(case.policy, case.at, bench.judge))
+    by_id = {one.id: one for one in results}
     return Verdict(
         decision=decide(one.status for one in results),
         results=results,
@@ -91,15 +92,11 @@ def judge(case: Case) -> Verdict:
                 bench.reference("query", query(one.query, case.at)) for one, _ in CANARIES
             ),
             **{
-                criterion.id: bench.references(criterion, _by_id(results, criterion.id))
+                criterion.id: bench.references(criterion, by_id[criterion.id])
                 for criterion in case.policy.criteria
             },
         },
     )
-
-
-def _by_id(results: Sequence[Result], id_: str) -> Result:
-    return next(one for one in results if one.id == id_)
 
 
 class _Bench:
@@ -108,6 +105,7 @@ class _Bench:
     def __init__(self, case: Case) -> None:
         self.case = case
         self.policy = case.policy
+        self._tracks_of = cache(matrix_of)
         self._kinds: Mapping[Kind, Callable[[Criterion], Measured]] = {
             Kind.CATALOGUE: self._catalogue,
             Kind.RULES: self._rules,
@@ -128,6 +126,7 @@ class _Bench:
                     self.case.at,
                     self._answers(criterion),
                     counts=counts(criterion),
+                    tracks_of=self._tracks_of,
                 )
             if criterion.kind in FROM_LEDGER:
                 self._need_ledger()

@@ -137,7 +137,13 @@ def trust(found: Coverage, policy: Policy, resets_max: int | None) -> None:
 
 
 def judge_query(
-    criterion: Criterion, policy: Policy, at: float, answers: Mapping[str, Answer], *, counts: bool
+    criterion: Criterion,
+    policy: Policy,
+    at: float,
+    answers: Mapping[str, Answer],
+    *,
+    counts: bool,
+    tracks_of: Callable[[Answer, float, float], Sequence[Track]] = matrix_of,
 ) -> Result:
     """Judge a criterion that is a query.
 
@@ -147,11 +153,13 @@ def judge_query(
         at: the time that everything was asked about, Unix seconds.
         answers: by what they are for: ``query``, ``samples``, ``enough``.
         counts: whether the samples are those of a count, which may not fall.
+        tracks_of: ``matrix_of``, or what remembers its results: many criteria rest on the same
+            samples.
     """
     coverage: Coverage | None = None
     try:
         if criterion.samples:
-            tracks = matrix_of(answers["samples"], at, policy.window_seconds)
+            tracks = tracks_of(answers["samples"], at, policy.window_seconds)
             coverage = survey(tracks, policy, at)
             finite(value for track in tracks for value in track.values)
             trust(coverage, policy, criterion.resets_max if counts else None)

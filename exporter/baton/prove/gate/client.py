@@ -26,6 +26,7 @@ from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import HTTPError
 
 from baton.domain.gate.answers import Answer
@@ -40,7 +41,6 @@ BASIC_VARIABLE = "BATON_PROMETHEUS_BASIC"
 CONNECTIONS = 4
 #: More than this is no answer to a question about a fleet.
 BODY_BYTES_MAX = 16 * 1024 * 1024
-_CHUNK_BYTES = 65_536
 _LOOK_SECONDS = 0.05
 _BACKOFF_SECONDS = 0.1
 _SECRET_MIN = 4
@@ -200,6 +200,20 @@ def _watched(watchdog: _Watchdog) -> dict[str, type[HTTPConnectionPool]]:
     return {"http": PlainPool, "https": SecurePool}
 
 
+class _OneServer(HTTPAdapter):
+    """The way to one server, found once: neither its address nor whom it is trusted by changes.
+
+    ``requests`` takes every address apart anew, which costs as much as a near server's answer.
+    """
+
+    _way: ConnectionPool | None = None
+
+    def get_connection_with_tls_context(self, *args: Any, **more: Any) -> ConnectionPool:
+        if self._way is None:
+            self._way = super().get_connection_with_tls_context(*args, **more)
+        return self._way
+
+
 class Client:
     """Asks one Prometheus; a context that leaves no connection and no thread behind."""
 
@@ -212,7 +226,7 @@ class Client:
         self._access = access
         self._watchdog = _Watchdog()
         self._session = requests.Session()
-        adapter = HTTPAdapter(CONNECTIONS, CONNECTIONS, max_retries=0, pool_block=True)
+        adapter = _OneServer(CONNECTIONS, CONNECTIONS, max_retries=0, pool_block=True)
         adapter.poolmanager.pool_classes_by_scheme = _watched(self._watchdog)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
@@ -223,6 +237,8 @@ class Client:
             **_authorization(access),
         }
         self._secrets = _secrets(access)
+        self._verify = str(access.ca_file) if access.ca_file else _system_certificates()
+        self._prepared: dict[str, requests.PreparedRequest] = {}
 
     def __enter__(self) -> Self:
         """Use it in a ``with``."""
@@ -269,13 +285,10 @@ class Client:
         return answer
 
     def _once(self, ask: Ask) -> Answer:
-        query = f"?{urlencode(ask.parameters)}" if ask.parameters else ""
-        request = requests.Request("GET", f"{self._access.url}{ask.path}{query}")
-        request.headers = self._headers
         # Silence is for the socket's own time-out to tell; from the first byte on, as long again.
         self._watchdog.begin(2 * self._access.timeout_seconds)
         try:
-            answer = self._send(request.prepare())
+            answer = self._send(self._request(ask))
         except (requests.RequestException, HTTPError, OSError, ValueError, AttributeError) as error:
             late = self._watchdog.end()
             reason = Reason.TOO_SLOW if late else _reason_of(error)
@@ -284,26 +297,33 @@ class Client:
             return Answer(failure=Reason.TOO_SLOW, detail=_said(Reason.TOO_SLOW, self._access))
         return answer
 
+    def _request(self, ask: Ask) -> requests.PreparedRequest:
+        """The request for one question; all questions of one path differ in their query alone."""
+        if ask.path not in self._prepared:
+            whole = requests.Request("GET", f"{self._access.url}{ask.path}", headers=self._headers)
+            self._prepared[ask.path] = whole.prepare()
+        request = self._prepared[ask.path].copy()
+        if ask.parameters:
+            request.url = f"{request.url}?{urlencode(ask.parameters)}"
+        return request
+
     def _send(self, request: requests.PreparedRequest) -> Answer:
-        verify = str(self._access.ca_file) if self._access.ca_file else _system_certificates()
         with self._session.send(
             request,
             stream=True,
             timeout=self._access.timeout_seconds,
-            verify=verify,
+            verify=self._verify,
             allow_redirects=False,
             proxies=self._proxies,
         ) as response:
-            body = bytearray()
-            for chunk in response.iter_content(_CHUNK_BYTES):
-                body += chunk
-                if len(body) > BODY_BYTES_MAX:
-                    said = f"over {BODY_BYTES_MAX // 1024 // 1024} MiB"
-                    return Answer(failure=Reason.TOO_LARGE, detail=said)
+            body = response.raw.read(BODY_BYTES_MAX + 1, decode_content=True)
+            if len(body) > BODY_BYTES_MAX:
+                said = f"over {BODY_BYTES_MAX // 1024 // 1024} MiB"
+                return Answer(failure=Reason.TOO_LARGE, detail=said)
             return Answer(
                 status=response.status_code,
                 content_type=response.headers.get("Content-Type", ""),
-                body=self._clean_bytes(bytes(body)),
+                body=self._clean_bytes(body),
             )
 
     def _clean(self, text: str) -> str:
