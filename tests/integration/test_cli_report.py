@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from tests.support.command import Command
+from tests.support.house import House
 
 from baton.domain.words import Evidence
+from baton.fleet.store import open_store
 from baton.observe.report.files import NAMES
+
+
+def play(house: House) -> None:
+    """One worker dies, and another brings its task to the end."""
+    house.submit("t-1")
+    first = house.session("w-1")
+    first.put(first.claim())
+    house.bury(first, Evidence.PIDFD)
+    second = house.session("w-2")
+    second.done(second.claim())
+    second.stop()
 
 
 @pytest.fixture
 def killed(command: Command) -> Command:
-    """A store in which one worker died and another brought its task to the end."""
+    """A store in which that has happened."""
     with command.house() as house:
-        house.submit("t-1")
-        first = house.session("w-1")
-        first.put(first.claim())
-        house.bury(first, Evidence.PIDFD)
-        second = house.session("w-2")
-        second.done(second.claim())
-        second.stop()
+        play(house)
     return command
 
 
@@ -59,6 +67,30 @@ def test_an_exported_ledger_tells_what_its_store_tells(killed: Command, tmp_path
     assert one.pop("store_id")
     assert other.pop("store_id") is None
     assert one == other
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"], indirect=True)
+def test_what_was_pruned_is_told_from_its_archive(
+    command: Command, store_url: str, tmp_path: Path
+) -> None:
+    """Word for word as before, on either kind of store."""
+    on, archive = ("--store", store_url), tmp_path / "archive"
+    with closing(open_store(store_url)) as store:
+        play(House(store, store.clock))
+    assert command("report", *on, "--out", str(tmp_path / "before")).code == 0
+    assert (
+        command("ledger", "prune", *on, "--older-than", "0s", "--archive", str(archive)).code == 0
+    )
+    cut = command("report", *on, "--out", str(tmp_path / "cut"))
+    assert (cut.code, cut.out.count("told of only with the archives: --archive PATH")) == (2, 3)
+    assert not re.search("no task changed hands|Nothing was taken over|Nothing happened", cut.out)
+    whole = (*on, "--archive", str(archive), "--out", str(tmp_path / "after"))
+    assert command("report", *whole).code == 0
+    before, after = (
+        json.loads((tmp_path / name / "report.json").read_text()) for name in ("before", "after")
+    )
+    assert "t-1 went from w-1 (epoch 1) to w-2 (epoch 2) (crashed)" in json.dumps(before)
+    assert after["sections"] == before["sections"]
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,10 @@ def continuity(found: Findings) -> Iterator[Said]:
             tuple(line for one in judged.broken for line in witnesses(found, one)),
         ),
         Outcome.UNKNOWN: Said(
-            "Cannot be said: there was nothing to check.", found.ends(), whole=True
+            f"Cannot be said: {'what there was' if found.pruned else 'there was nothing'} to check"
+            f"{' was pruned' if found.pruned else ''}.",
+            found.ends(),
+            whole=True,
         ),
     }[judged.outcome]
     for verdict in sorted(judged.checked, key=lambda one: one.outcome is not Outcome.FAIL):
@@ -118,8 +121,14 @@ def continuity(found: Findings) -> Iterator[Said]:
         lines = witnesses(found, verdict)
         yield Said(text, lines or found.ends(), whole=not lines)
     yield from _writes(found)
+    yield from _pruned(found)
+
+
+def _pruned(found: Findings) -> Iterator[Said]:
+    """What a report without archives cannot know of."""
     if found.pruned:
-        text = f"{times(len(found.pruned), 'chain')} pruned: judged only from the archives."
+        gone = times(len(found.pruned), "chain")
+        text = f"{gone} pruned, and told of only with the archives: --archive PATH."
         yield Said(text, tuple(line for line in found.events if line.chain in found.pruned))
 
 
@@ -161,6 +170,8 @@ def handovers(found: Findings) -> Iterator[Said]:
     cases, aside = found.cases, found.put_aside
     if not found.trusted:
         yield doubt(found)
+    elif found.pruned:
+        yield from _pruned(found)
     elif not cases and not aside:
         yield Said("None: no task changed hands.", found.ends(), whole=True)
     yield from map(handed_over, cases)
@@ -222,10 +233,13 @@ def slowness(found: Findings) -> Iterator[Said]:
     if not found.trusted:
         yield doubt(found)
         return
+    yield from _pruned(found)
     cases = found.cases
     known = [(case, said) for case in cases if (said := took(case, found.whole)) is not None]
     if not cases:
-        yield Said("Nothing was taken over, so nothing took long.", found.ends(), whole=True)
+        if not found.pruned:
+            text = "Nothing was taken over, so nothing took long."
+            yield Said(text, found.ends(), whole=True)
     elif not known:
         text = "No takeover has been restored, so none has a latency."
         yield Said(text, tuple(case.claim for case in cases))
@@ -268,7 +282,9 @@ def recurrence(found: Findings) -> Iterator[Said]:
         yield Said(text, tuple(case.claim for case in planned))
     if (bound := abandoned(cases)) is not None:
         yield bound.said
-    if not cases:
+    if found.pruned:
+        yield from _pruned(found)
+    elif not cases:
         yield Said("Nothing happened that could.", found.ends(), whole=True)
 
 
