@@ -8,8 +8,8 @@ import platform
 import sqlite3
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 
 from benchmarks import (
     claims,
@@ -27,9 +27,8 @@ from benchmarks import (
     wave,
 )
 from benchmarks.harness import Figure, table
+from benchmarks.page import FIGURES, Kept, merged, read, write
 from benchmarks.server import ended_in_order
-
-_PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
 #: How often a benchmark is run again when it was too noisy to say anything.
 _TRIES = 3
@@ -73,33 +72,24 @@ def _machine() -> str:
     )
 
 
-def _page(figures: list[Figure]) -> str:
-    return f"""# Performance
-
-Written by `make bench ARGS=--write`. Every figure is a ratio within one run: paired alternating
-measurements, minimum against minimum, void where the base differs from itself by more than 2 %.
-The simulator's is the one count against an absolute bar: the best of several worlds.
-A benchmark with a void figure is run again, so rows may come from different attempts.
-
-{table(figures)}
-
-Measured on {_machine()}.
-"""
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the named benchmarks, or all; exit 1 when a bar is missed, 2 when a figure is void."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of: {', '.join(_ALL)}")
-    parser.add_argument("--write", action="store_true", help="write docs/performance.md")
+    parser.add_argument("--write", action="store_true", help="keep them in docs/performance.md")
     arguments = parser.parse_args(argv)
     if unknown := sorted(set(arguments.names) - set(_ALL)):
         parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(_ALL)}")
+    figures: list[Figure] = []
     with ended_in_order():
-        figures = [figure for name in arguments.names or _ALL for figure in _settled(name)]
+        for name in arguments.names or _ALL:
+            found = _settled(name)
+            figures += found
+            if arguments.write:
+                day, machine = f"{datetime.now(UTC):%Y-%m-%d}", _machine()
+                new = [Kept(name, day, machine, figure) for figure in found]
+                write(merged(read(FIGURES), new), list(_ALL))
     print(table(figures))  # noqa: T201 - its output is its job
-    if arguments.write:
-        _PAGE.write_text(_page(figures), encoding="utf-8")
     if any(figure.void for figure in figures):
         return 2
     return 0 if all(figure.holds for figure in figures) else 1
