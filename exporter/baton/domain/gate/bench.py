@@ -106,6 +106,10 @@ class _Bench:
         self.case = case
         self.policy = case.policy
         self._tracks_of = cache(matrix_of)
+        self._asks = {
+            criterion.id: asks_of(criterion, case.policy, case.at)
+            for criterion in case.policy.criteria
+        }
         self._kinds: Mapping[Kind, Callable[[Criterion], Measured]] = {
             Kind.CATALOGUE: self._catalogue,
             Kind.RULES: self._rules,
@@ -158,8 +162,7 @@ class _Bench:
     # Kinds
 
     def _answers(self, criterion: Criterion) -> Mapping[str, Answer]:
-        asks = asks_of(criterion, self.policy, self.case.at)
-        return {role: self.case.answers[ask] for role, ask in asks.items()}
+        return {role: self.case.answers[ask] for role, ask in self._asks[criterion.id].items()}
 
     def _catalogue(self, criterion: Criterion) -> Measured:
         points = vector_of(self._answers(criterion)["query"], self.case.at)
@@ -227,7 +230,7 @@ class _Bench:
         pointers = result.measured.pointers if result.measured else {}
         found = [
             self.reference(role, ask, pointers.get(role, "/data"))
-            for role, ask in asks_of(criterion, self.policy, self.case.at).items()
+            for role, ask in self._asks[criterion.id].items()
         ]
         if criterion.kind in FROM_LEDGER and LEDGER in self.case.digests:
             found.append(self._file("ledger", LEDGER, ""))

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -226,10 +227,10 @@ class Client:
         self._access = access
         self._watchdog = _Watchdog()
         self._session = requests.Session()
-        adapter = _OneServer(CONNECTIONS, CONNECTIONS, max_retries=0, pool_block=True)
-        adapter.poolmanager.pool_classes_by_scheme = _watched(self._watchdog)
-        self._session.mount("http://", adapter)
-        self._session.mount("https://", adapter)
+        self._adapter = _OneServer(CONNECTIONS, CONNECTIONS, max_retries=0, pool_block=True)
+        self._adapter.poolmanager.pool_classes_by_scheme = _watched(self._watchdog)
+        self._session.mount("http://", self._adapter)
+        self._session.mount("https://", self._adapter)
         self._proxies = get_environ_proxies(access.url)
         self._headers = {
             "Accept": "application/json",
@@ -302,18 +303,19 @@ class Client:
         if ask.path not in self._prepared:
             whole = requests.Request("GET", f"{self._access.url}{ask.path}", headers=self._headers)
             self._prepared[ask.path] = whole.prepare()
-        request = self._prepared[ask.path].copy()
+        # A shallow copy, as nobody changes the headers that they share.
+        request = copy(self._prepared[ask.path])
         if ask.parameters:
             request.url = f"{request.url}?{urlencode(ask.parameters)}"
         return request
 
     def _send(self, request: requests.PreparedRequest) -> Answer:
-        with self._session.send(
+        # Not the session's own ``send``, which keeps cookies and follows redirects.
+        with self._adapter.send(
             request,
             stream=True,
             timeout=self._access.timeout_seconds,
             verify=self._verify,
-            allow_redirects=False,
             proxies=self._proxies,
         ) as response:
             body = response.raw.read(BODY_BYTES_MAX + 1, decode_content=True)
