@@ -56,7 +56,7 @@ def test_a_difference_fails_what_passed_and_nothing_hides_a_failure() -> None:
     """A difference fails what passed and nothing hides a failure."""
     passed, failed = (Result(judgement=one, reason="") for one in (Judgement.PASS, Judgement.FAIL))
     assert compared(passed, "sim", ()).judgement is Judgement.PASS
-    assert compared(passed, "sim", None).findings[0].met is None
+    assert compared(passed, "sim", None).expectations[0].met is None
     found = compared(passed, "sim", ("t-1 differs",))
     assert (found.judgement, found.reason) == (Judgement.FAIL, "parity with sim: t-1 differs")
     assert compared(failed, "sim", ()).judgement is Judgement.FAIL

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from baton.domain.continuity import judge
@@ -45,12 +45,27 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """What was tried beside the performance: nothing that it left can tell of it.
+
+    Attributes:
+        finding: what it came to.
+        otherwise: what becomes of a performance that passed, if it is not met.
+    """
+
+    finding: Finding
+    otherwise: Judgement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """What came of one scenario.
 
     Attributes:
         verdicts: of all assertions, or where only those asked for are judged, of those.
         asked: the assertions that it asks for.
+        findings: of the performance.
+        beside: what was tried beside it.
     """
 
     judgement: Judgement
@@ -58,6 +73,21 @@ class Result:
     verdicts: tuple[Verdict, ...] = ()
     asked: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    beside: tuple[Beside, ...] = ()
+
+    @property
+    def expectations(self) -> tuple[Finding, ...]:
+        """Everything that was expected, of the performance and beside it."""
+        return (*self.findings, *(one.finding for one in self.beside))
+
+
+def with_beside(result: Result, one: Beside) -> Result:
+    """A result that also tells of something that was tried beside the performance."""
+    found = replace(result, beside=(*result.beside, one))
+    if one.finding.met is False and result.judgement is Judgement.PASS:
+        reason = f"{one.finding.name}: {one.finding.text}"
+        return replace(found, judgement=one.otherwise, reason=reason)
+    return found
 
 
 def worst(judgements: Iterable[Judgement]) -> Judgement:

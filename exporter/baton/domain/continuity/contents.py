@@ -23,7 +23,7 @@ def no_step_lost(reading: Reading) -> Tally:
     as sets, and their numbers have no gap; its effects have the control run's super-steps.
     """
     tally, control = Tally(), reading.trial.control
-    for task_id, wanted in () if control is None else control.tasks.items():
+    for task_id, wanted in () if control is None else control.each():
         if not reading.done(task_id):
             continue
         events = reading.tasks[task_id]
@@ -53,7 +53,7 @@ def effects_unique(reading: Reading) -> Tally:
     """
     tally = reading.of_ledger("C2")
     control, sink = reading.trial.control, reading.trial.sink
-    for task_id, wanted in () if control is None else control.tasks.items():
+    for task_id, wanted in () if control is None else control.each():
         if reading.done(task_id):
             found, due = len(effects_of(reading.tasks[task_id])), len(wanted.effects)
             wrong = f"{task_id}: {found} effects, and {due} are due" if found != due else None
@@ -143,7 +143,7 @@ def final_state_equal(reading: Reading) -> Tally:
     control run, both under the declared projection, which leaves out ids and times.
     """
     tally, trial = Tally(), reading.trial
-    for task_id, wanted in () if trial.control is None else trial.control.tasks.items():
+    for task_id, wanted in () if trial.control is None else trial.control.each():
         if reading.done(task_id):
             found = (trial.results or {}).get(task_id)
             wrong = None

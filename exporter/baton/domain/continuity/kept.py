@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from baton.domain.continuity.concluding import Range, Wanted
+from baton.domain.continuity.concluding import Beside, Finding, Judgement, Range, Wanted
 from baton.domain.continuity.model import (
     CheckpointFact,
     Control,
@@ -33,6 +33,7 @@ def facts_of(
     fired: Mapping[str, str] | None,
     unwatched: str = "",
     asked_only: bool = False,
+    beside: Iterable[Beside] = (),
 ) -> dict[str, Any]:
     """Everything that is judged, but for the events and the trace.
 
@@ -42,6 +43,7 @@ def facts_of(
         fired: as ``conclude`` takes it.
         unwatched: as ``conclude`` takes it.
         asked_only: as ``conclude`` takes it.
+        beside: what was tried beside it.
     """
     counters = trial.counters
     return {
@@ -67,6 +69,7 @@ def facts_of(
         "fired": None if fired is None else dict(fired),
         "unwatched": unwatched,
         "asked_only": asked_only,
+        "beside": [asdict(one) for one in beside],
     }
 
 
@@ -123,6 +126,18 @@ def wanted_in(facts: Mapping[str, Any]) -> Wanted:
         duplicates=Range(**kept["duplicates"]),
         alerts=tuple(kept["alerts"]),
         silent=tuple(kept["silent"]),
+    )
+
+
+def beside_in(facts: Mapping[str, Any]) -> tuple[Beside, ...]:
+    """What was tried beside it; nothing in what was kept before anything was.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not as it was written.
+    """
+    return tuple(
+        Beside(finding=Finding(**one["finding"]), otherwise=Judgement(one["otherwise"]))
+        for one in facts.get("beside", ())
     )
 
 

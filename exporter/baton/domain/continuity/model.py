@@ -124,6 +124,10 @@ class Control:
     tasks: Mapping[str, ControlTask]
     projection: tuple[str, ...] = ()
 
+    def each(self) -> list[tuple[str, ControlTask]]:
+        """The tasks in the order of their ids, which is also theirs after they were JSON."""
+        return sorted(self.tasks.items())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointFact:

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from baton.domain.continuity import judge
-from baton.domain.continuity.concluding import Judgement, Result, conclude
-from baton.domain.continuity.kept import trial_of, wanted_in
+from baton.domain.continuity.concluding import Judgement, Result, conclude, with_beside
+from baton.domain.continuity.kept import beside_in, trial_of, wanted_in
 from baton.domain.continuity.model import Outcome, Trial
 from baton.domain.figures import failure_bound
 from baton.domain.gate.words import Status
@@ -116,6 +116,8 @@ def _judged(evidence: Evidence, place: str) -> tuple[Result, Mapping[str, Any]]:
             unwatched=facts["unwatched"],
             asked_only=facts["asked_only"],
         )
+        for one in beside_in(facts):
+            result = with_beside(result, one)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Unreadable(f"{place}/trial.json.gz", f"is no trial: {error}") from error
     return result, facts
@@ -132,7 +134,7 @@ def _apart(evidence: Evidence, place: str, told: Mapping[str, Any], result: Resu
     ]
     if json.loads(json.dumps(again)) != kept["assertions"]:
         return "the verdicts of its assertions are not those of its evidence"
-    if [asdict(one) for one in result.findings] != kept["expectations"]:
+    if [asdict(one) for one in result.expectations] != kept["expectations"]:
         return "its expectations are not what its evidence shows"
     if told["judgement"] != kept["judgement"] or told["evidence_digest"] != _digest(
         evidence, place

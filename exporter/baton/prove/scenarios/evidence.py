@@ -100,6 +100,7 @@ def write_scenario(
                 fired=fired_in(performance),
                 unwatched=performance.unwatched,
                 asked_only=performance.asked_only,
+                beside=result.beside,
             )
         )
         if performance.alerts is not None:
@@ -133,7 +134,7 @@ def told(scenario: Scenario, seed: int, result: Result) -> dict[str, Any]:
             {**_verdict(verdict), "asked": verdict.assertion in result.asked}
             for verdict in result.verdicts
         ],
-        "expectations": [asdict(finding) for finding in result.findings],
+        "expectations": [asdict(finding) for finding in result.expectations],
     }
 
 

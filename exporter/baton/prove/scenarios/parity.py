@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from baton.domain.continuity import lease_words
+from baton.domain.continuity.concluding import Beside, with_beside
 from baton.prove.scenarios.engine import Performance
 from baton.prove.scenarios.judging import Finding, Judgement, Result
 from baton.prove.scenarios.model import Scenario
@@ -71,7 +72,4 @@ def compared(result: Result, other: str, differences: tuple[str, ...] | None) ->
     met = None if differences is None else not differences
     text = "; ".join(differences or ()) or ("not performed there" if met is None else "the same")
     finding = Finding(name=f"parity with {other}", met=met, text=text)
-    found = replace(result, findings=(*result.findings, finding))
-    if met is False and result.judgement is Judgement.PASS:
-        return replace(found, judgement=Judgement.FAIL, reason=f"{finding.name}: {text}")
-    return found
+    return with_beside(result, Beside(finding=finding, otherwise=Judgement.FAIL))

@@ -18,7 +18,6 @@ import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from functools import cache, wraps
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -28,6 +27,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.errors import EmptyInputError
 from langgraph.graph import END, START, StateGraph
 
+from baton.domain.continuity.concluding import Beside, with_beside
 from baton.prove.scenarios.judging import Finding, Judgement, Result
 from baton.prove.scenarios.model import Issue
 
@@ -207,11 +207,7 @@ def beside(result: Result, issue: Issue) -> Result:
         result: of a scenario that was performed.
         issue: what it is about.
     """
-    finding = contrast(issue)
-    found = replace(result, findings=(*result.findings, finding))
-    if finding.met is False and result.judgement is Judgement.PASS:
-        return replace(found, judgement=Judgement.ERROR, reason=f"{finding.name} {finding.text}")
-    return found
+    return with_beside(result, Beside(finding=contrast(issue), otherwise=Judgement.ERROR))
 
 
 if __name__ == "__main__":
