@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 WAIT_SECONDS = 600.0
@@ -31,7 +32,7 @@ def main() -> None:
     """Print a row for each step."""
     with tempfile.TemporaryDirectory(prefix="baton-new-user-") as name:
         clone = Path(name) / "baton"
-        steps: list[tuple[str, Callable[[], None]]] = [
+        steps: list[tuple[str, Callable[[], object]]] = [
             ("git clone", lambda: run(["git", "clone", "--quiet", str(ROOT), str(clone)], ROOT)),
             ("make demo, everything set up", lambda: run(["make", "demo", "ARGS=--once"], clone)),
             ("the same again", lambda: run(["make", "demo", "ARGS=--once"], clone)),
@@ -46,7 +47,7 @@ def main() -> None:
             tell("gate run", lambda: gate(clone, found))
 
 
-def tell(what: str, step: Callable[[], None]) -> None:
+def tell(what: str, step: Callable[[], object]) -> None:
     """Time one step."""
     began = time.monotonic()
     step()
@@ -111,7 +112,7 @@ def seen_in_metrics(clone: Path) -> None:
                 is not None
             ),
             "the run",
-        )  # noqa: E501 - one thought
+        )
 
 
 def scraped() -> str:
@@ -124,7 +125,7 @@ def scraped() -> str:
 
 
 @contextmanager
-def fleet(clone: Path) -> Iterator[dict[str, object]]:
+def fleet(clone: Path) -> Iterator[dict[str, Any]]:
     """A demo that has come to its verdict, and goes on; what it says of itself."""
     out = clone / "demo.out"
     with background(["baton", "demo", "--out", str(out)], clone, clone):
@@ -164,19 +165,15 @@ def boards(clone: Path, grafana: str, prometheus: str) -> None:
         sys.exit(f"no rule file was named: {said}")
 
 
-def gate(clone: Path, found: dict[str, object]) -> None:
+def gate(clone: Path, found: dict[str, Any]) -> None:
     """A question about the demo's fleet; over its short life, so it may say INCONCLUSIVE."""
-    places: dict[str, str] = found["places"]  # type: ignore[assignment]
     settings = {"window": f"{found['scraped_seconds']}s", "scrape_interval": "1s"}
     settings |= {"stale_after": "5s", "gap_max": "10s"}
     store = f"sqlite:///{clone}/demo.out/fleet.db"
-    command = ["baton", "gate", "--prometheus", places["prometheus"], "--store", store]
+    command = ["baton", "gate", "--prometheus", found["places"]["prometheus"], "--store", store]
     command += ["--at", str(found["at"]), "--out", "gate-out"]
-    run(
-        [*command, *(f"--set={name}={value}" for name, value in settings.items())],
-        clone,
-        codes=(0, 2),
-    )
+    command += [f"--set={name}={value}" for name, value in settings.items()]
+    run(command, clone, codes=(0, 2))
 
 
 if __name__ == "__main__":
