@@ -4,7 +4,7 @@
     ├── BadInput                    a value that cannot be used
     ├── UnknownTask, TaskConflict, IllegalTransition
     ├── StoreError
-    │   ├── StoreUnreachable, StoreCorrupt, StoreNewer, StoreRestored, StoreBusy
+    │   ├── StoreUnreachable, StoreCorrupt, StoreNewer, StoreRestored, StoreBusy, StoreUnfit
     │   └── ConnectionCut           a server does not answer; CommitUnknown: nor say what it did
     ├── LeaseHeld                   another live session holds the task
     ├── PortInUse
@@ -98,6 +98,10 @@ class StoreBusy(StoreError):
     def __init__(self, **fields: object) -> None:
         """See ``BatonError``; a busy store needs no URL to be recognised."""
         super().__init__(**fields)
+
+
+class StoreUnfit(StoreError):
+    """store {url} cannot keep what is written: {detail}"""
 
 
 class ConnectionCut(StoreError):

@@ -21,6 +21,7 @@ import baton
 from baton.domain.ledger import task_chain
 from baton.errors import LeaseLost, LeaseRequired
 from baton.fleet.store import new_id
+from baton.prove.proc.facts import checkpoints_of
 
 
 @pytest.fixture
@@ -178,3 +179,44 @@ def test_a_thread_is_pruned_by_its_holder_only(database: str) -> None:
             fleet.saver().prune(["t"])
         with pytest.raises(TypeError, match="a sequence of thread ids"):
             fleet.saver().prune("t")
+
+
+def test_the_digest_of_a_step_is_found_again_in_the_rows(runs: Runs) -> None:
+    """Whatever the numbers and strings that JSON keeps in its own way, and for nested graphs."""
+    odd: list[Any] = [1e22, 1.5e-7, -0.0, 1.0, 0.1, 3, True, None, "ß\u2028\t", -1e300, 2**60]
+    for number, graph in enumerate((nested(), fan_out())):
+        lease = runs.lease(f"t-{number}", worker_id=f"w-{number}")
+        graph.compile(checkpointer=runs.saver).invoke({"seen": ["x"]}, lease.config)
+    for number, value in enumerate(odd):
+        lease = runs.lease(f"odd-{number}", worker_id=f"w-{number}")
+        graph = in_a_row(a=lambda _, value=value: {"item": value}, b=says("b"))
+        graph.compile(checkpointer=runs.saver).invoke({"seen": []}, lease.config)
+    steps = [event for event in runs.house.events() if event.type == "step"]
+    facts = checkpoints_of(runs.fleet, tuple({event.task_id or "" for event in steps}))
+    found = {(fact.task_id, fact.step_id): fact.digest for fact in facts}
+    assert len(found) == len(steps) > 3 * len(odd)
+    told = {(event.task_id, event.step_id): event.data["digest"] for event in steps}
+    assert found == told
+
+
+def test_another_value_in_a_row_is_another_digest(
+    runs: Runs, past: psycopg.Connection[Any]
+) -> None:
+    """One byte of a channel, or one character of the checkpoint's own JSON."""
+    lease = runs.lease()
+    in_a_row(a=says("a"), b=says("b")).compile(checkpointer=runs.saver).invoke(
+        {"seen": ["x"], "item": "y"}, lease.config
+    )
+    before = {fact.step_id: fact.digest for fact in checkpoints_of(runs.fleet, ("t-1",))}
+    past.execute(
+        "UPDATE checkpoint_blobs SET blob = set_byte(blob, octet_length(blob) - 1, 65)"
+        " WHERE channel = 'seen' AND version = (SELECT max(version) FROM checkpoint_blobs)"
+    )
+    past.execute(
+        "UPDATE checkpoints SET"
+        " checkpoint = jsonb_set(checkpoint, '{channel_values,item}', '\"z\"')"
+        " WHERE checkpoint_id = (SELECT min(checkpoint_id) FROM checkpoints WHERE"
+        " checkpoint->'channel_values' ? 'item')"
+    )
+    after = {fact.step_id: fact.digest for fact in checkpoints_of(runs.fleet, ("t-1",))}
+    assert len([step for step in before if before[step] != after[step]]) == 2

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import baton
-from baton.domain.continuity import ASSERTIONS
+from baton.domain.continuity import ASSERTIONS, lease_words
 from baton.domain.continuity.portable import effects_of, steps_of
 from baton.domain.continuity.registry import FOUND
 from baton.fleet import moves, points, protocol, sqlite_data, sqlite_write
@@ -24,7 +24,7 @@ from baton.fleet.transactions import Store
 from baton.prove.scenarios import graphs
 from baton.prove.scenarios.judging import Judgement, Result
 from baton.prove.scenarios.library import chosen, every
-from baton.prove.scenarios.model import Scenario
+from baton.prove.scenarios.model import Do, Of, Scenario
 from baton.prove.scenarios.parse import parse
 from baton.prove.scenarios.running import perform_all, perform_one
 from baton.prove.scenarios.swarm import shrink, swarm
@@ -56,6 +56,26 @@ def test_a_random_fleet_loses_nothing() -> None:
     for scenario in swarm(12, 11):
         result = perform_one(scenario, SIM, 11).result
         assert result.judgement is Judgement.PASS, (scenario.id, result.reason)
+
+
+def test_a_store_that_takes_no_checkpoints_makes_no_task_suspect() -> None:
+    """Each of its workers lives, and gives the lease back itself, again and again."""
+    (*_, scenario) = swarm(106, 7)
+    assert scenario.faults[0].of is Of.CHECKPOINTS
+    only = replace(scenario, faults=scenario.faults[:1])
+    for one in (scenario, only):
+        words = lease_words(perform(one, 7).trial.events)
+        assert {word[-1] for word in words.values()} == {"D"}, words
+    assert all("F" in word for word in words.values()), words
+
+
+def test_a_task_that_hangs_its_workers_is_put_aside() -> None:
+    """Whoever begins a step of it stands still for longer than its TTL, and lives on."""
+    (scenario,) = chosen(["F01"])
+    hang = replace(scenario.faults[0], do=Do.SIGSTOP, for_seconds=9.0, back_after_seconds=None)
+    apart = replace(scenario.topology, hosts="apart")
+    events = perform(replace(scenario, topology=apart, faults=(hang,)), 1).trial.events
+    assert lease_words(events) == {"chain-1": "H1 X H2 X H3 X H4 X Q"}
 
 
 # One seed, one outcome

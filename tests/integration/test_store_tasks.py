@@ -585,6 +585,20 @@ def test_giving_up_a_doubtful_lease_with_nothing_durable_counts(house: House) ->
     assert house.store.task("t-1").fruitless == 0
 
 
+def test_a_lease_given_back_for_want_of_the_store_adds_no_suspicion(house: House) -> None:
+    """Nor does it take any away: what killed a worker before is as suspect as it was."""
+    house.submit()
+    for n in range(4):
+        member = house.session(f"w-{n}")
+        assert not member.claim().alone
+        assert member.stop(TakeoverReason.HEARTBEAT_LOST, cut_off=True) == ["t-1"]
+    crash(house, "w-4")
+    member = house.session("w-5")
+    assert member.claim().alone
+    member.stop(TakeoverReason.HEARTBEAT_LOST, cut_off=True)
+    assert house.store.task("t-1").fruitless == 1
+
+
 # Progress deadlines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import warnings
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from baton.domain.ledger import task_chain
 from baton.domain.words import TaskState
 from baton.errors import BadInput, IllegalTransition
 from baton.fleet.driver import Hooks
+from baton.fleet.sqlite_store import SqliteStore
 
 Graph = StateGraph[Any, Any, Any, Any]
 
@@ -376,3 +378,16 @@ def test_no_warning_is_left_to_the_user(fleet: baton.Fleet) -> None:
         warnings.simplefilter("error")
         work(fleet, in_a_row(a=says("a")))
     assert fleet.task("t-1").state is TaskState.DONE
+
+
+def test_what_the_store_cannot_keep_fails_the_task(fleet: baton.Fleet) -> None:
+    """A row beyond SQLite's limit, a NUL in PostgreSQL's JSON: no other worker need try."""
+    if isinstance(fleet.store, SqliteStore):
+        fleet.store.data.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000)
+    first, second = ({"seen": [half], "item": "\0"} for half in ("x" * 60_000, "y" * 60_000))
+    graph = in_a_row(first=lambda _: first, second=lambda _: second)
+    fleet.submit("g", {"seen": []}, task_id="t-1")
+    baton.Worker(fleet, {"g": graph}, worker_id="w-1", until_idle=True).run()
+    task = fleet.task("t-1")
+    assert (task.state, task.epoch) == (TaskState.FAILED, 1)
+    assert "cannot keep what is written" in (task.error or "")

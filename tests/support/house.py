@@ -185,9 +185,11 @@ class Member:
         """Give the lease back with the run unfinished."""
         self.store.release(claim, EventType.DRAINED, TakeoverReason.DRAINED)
 
-    def stop(self, reason: TakeoverReason = TakeoverReason.DRAINED) -> list[str]:
+    def stop(
+        self, reason: TakeoverReason = TakeoverReason.DRAINED, *, cut_off: bool = False
+    ) -> list[str]:
         """End the session by its own will."""
-        return self.store.stop_session(self.id, self.worker_id, reason)
+        return self.store.stop_session(self.id, self.worker_id, reason, cut_off=cut_off)
 
 
 @dataclass

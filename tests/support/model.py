@@ -62,7 +62,7 @@ class ModelTask:
     work_at: int = 0
     claimed_at: int = 0
 
-    def fruitless_after(self, reason: TakeoverReason) -> int:
+    def fruitless_after(self, reason: TakeoverReason | None) -> int:
         """How many takeovers in a row brought nothing, if it is taken over now."""
         return 0 if self.durable else self.fruitless + (reason in FRUITLESS_REASONS)
 
@@ -208,20 +208,29 @@ class Model:
 
     # Leaving
 
-    def vacate(self, task: ModelTask, reason: TakeoverReason, avoid: str | None = None) -> None:
-        """The run is left unfinished."""
-        task.fruitless = task.fruitless_after(reason)
+    def vacate(
+        self,
+        task: ModelTask,
+        reason: TakeoverReason,
+        avoid: str | None = None,
+        *,
+        suspect: bool = True,
+    ) -> None:
+        """The run is left unfinished; what left it says nothing of a task that is not suspect."""
+        task.fruitless = task.fruitless_after(reason if suspect else None)
         task.state, task.holder, task.reason = TaskState.PENDING, None, reason
         task.avoid, task.ready_at = avoid, self.now
 
-    def stop(self, session: ModelSession, reason: TakeoverReason) -> list[str]:
+    def stop(
+        self, session: ModelSession, reason: TakeoverReason, *, cut_off: bool = False
+    ) -> list[str]:
         """A session ends by its own will."""
         if not session.live:
             return []
         session.state = SessionState.STOPPED
         held = self.held_by(session.session_id)
         for task in held:
-            self.vacate(task, reason)
+            self.vacate(task, reason, suspect=not cut_off)
         return [task.task_id for task in held]
 
     def work(self, task_id: str) -> None:

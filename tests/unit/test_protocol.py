@@ -196,8 +196,29 @@ def test_a_session_that_could_not_renew_is_given_up() -> None:
     worker.on(m.Tick("beat"), 14.0)
     commands = worker.on(m.BeatDone(beat(14.0), 14.0), 14.0)
     assert m.LoseRuns("s-1", "expired") in commands
-    assert m.StopSession("s-1", TakeoverReason.HEARTBEAT_LOST) in commands
+    assert m.StopSession("s-1", TakeoverReason.HEARTBEAT_LOST, cut_off=True) in commands
     assert worker.on(m.SessionStopped(), 14.1) == [m.OpenSession()]
+
+
+def test_a_worker_that_stood_still_suspects_what_it_ran() -> None:
+    """A node that starves its worker makes calls fail too; the store was not to blame."""
+    worker = opened()
+    worker.on(m.ClaimDone(Claims(won=(claim("t-1"),)), 1), 0.0)
+    worker.on(m.Tick("beat"), 5.0)
+    worker.on(m.CallFailed("beat", "no answer in time"), 40.0)
+    commands = worker.on(m.BeatDone(beat(41.0), 41.0), 41.0)
+    assert m.StopSession("s-1", TakeoverReason.HEARTBEAT_LOST, cut_off=False) in commands
+
+
+def test_what_a_worker_stood_still_for_is_forgotten_once_it_renews() -> None:
+    """An outage later is the store's own."""
+    worker = opened()
+    renew(worker, 40.0)
+    worker.on(m.Tick("beat"), 45.0)
+    worker.on(m.CallFailed("beat", "locked"), 46.0)
+    worker.on(m.CallFailed("beat", "locked"), 52.0)
+    commands = worker.on(m.BeatDone(beat(53.0), 53.0), 53.0)
+    assert m.StopSession("s-1", TakeoverReason.HEARTBEAT_LOST, cut_off=True) in commands
 
 
 def test_a_short_outage_keeps_the_session() -> None:
@@ -327,7 +348,17 @@ def test_trouble_with_the_store_during_a_run_puts_the_session_in_doubt() -> None
     worker = opened()
     worker.on(m.ClaimDone(Claims(won=(claim("t-1"),)), 0), 0.0)
     worker.on(m.RunEnded(claim("t-1").key, store_trouble=True), 1.0)
-    assert m.StopSession in kinds(renew(worker, 5.0))
+    commands = renew(worker, 5.0)
+    assert m.StopSession("s-1", TakeoverReason.HEARTBEAT_LOST, cut_off=True) in commands
+
+
+def test_a_run_whose_end_cannot_be_recorded_is_suspect() -> None:
+    """That is not for want of the store, and would be the same in the next worker."""
+    worker = opened()
+    worker.on(m.ClaimDone(Claims(won=(claim("t-1"),)), 0), 0.0)
+    worker.on(m.RunEnded(claim("t-1").key, store_trouble=True, suspect=True), 1.0)
+    commands = renew(worker, 5.0)
+    assert m.StopSession("s-1", TakeoverReason.HEARTBEAT_LOST, cut_off=False) in commands
 
 
 def test_a_session_that_cannot_be_opened_is_tried_again() -> None:

@@ -296,8 +296,12 @@ class Driver:
             lock_inode=lock[1] if lock else None,
         )
 
+    def sending(self) -> float:
+        """The moment from which a renewal that is about to be sent counts."""
+        return time.monotonic()
+
     def _send_beat(self, session_id: str) -> None:
-        sent_at = time.monotonic()
+        sent_at = self.sending()
         result = "failed"
 
         def beat() -> m.Event:
@@ -351,7 +355,9 @@ class Driver:
 
     def _stop(self, command: m.StopSession) -> m.Event:
         reach(Point.RELEASE_BEFORE, command.session_id)
-        self._store.stop_session(command.session_id, self.config.worker_id, command.reason)
+        self._store.stop_session(
+            command.session_id, self.config.worker_id, command.reason, cut_off=command.cut_off
+        )
         _log.info("session stopped", extra={"session_id": command.session_id})
         return m.SessionStopped()
 
@@ -385,15 +391,16 @@ class Driver:
 
     def _run_task(self, lease: Lease) -> None:
         assert self._runner is not None
-        trouble = True
+        trouble = suspect = True
         try:
             trouble = self._runner(lease)
+            suspect = False
         except BatonError as error:
             about = {"task_id": lease.task_id, "epoch": lease.epoch}
             _log.warning("run could not be recorded: %s", error, extra=about)
         finally:
             self.drop_lease(lease)
-            self.tell(m.RunEnded(lease.claim.key, trouble))
+            self.tell(m.RunEnded(lease.claim.key, trouble, suspect))
 
     def add_lease(self, lease: Lease) -> None:
         """Let a lease learn of the session's fate."""

@@ -140,11 +140,13 @@ class RunEnded:
     """A run has ended, in whatever way.
 
     Attributes:
-        store_trouble: it ended because the store did not answer, so the lease is in doubt.
+        store_trouble: its end could not be recorded, so the lease is in doubt.
+        suspect: that was not for want of the store, so the run itself is to blame.
     """
 
     key: LeaseKey
     store_trouble: bool = False
+    suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,10 +270,15 @@ class DrainSession:
 
 @dataclass(frozen=True, slots=True)
 class StopSession:
-    """End the session and release what it holds."""
+    """End the session and release what it holds.
+
+    Attributes:
+        cut_off: the store did not serve the session, so what it held is not suspect for that.
+    """
 
     session_id: str
     reason: TakeoverReason
+    cut_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)

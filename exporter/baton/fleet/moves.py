@@ -54,8 +54,13 @@ class Progress(NamedTuple):
     work_at: int
     durable: bool
 
-    def fruitless(self, task: Task, reason: TakeoverReason) -> int:
-        """How many takeovers in a row brought nothing, if it is taken over now."""
+    def fruitless(self, task: Task, reason: TakeoverReason | None) -> int:
+        """How many takeovers in a row brought nothing, if it is taken over now.
+
+        Args:
+            task: the task.
+            reason: why; None if that says nothing about the task.
+        """
         return 0 if self.durable else task.fruitless + (reason in FRUITLESS_REASONS)
 
 
@@ -278,6 +283,7 @@ def vacate(
     data: dict[str, Any] | None = None,
     *,
     keep_out: bool = False,
+    suspect: bool = True,
 ) -> None:
     """Leave a run unfinished, for another session to continue.
 
@@ -290,6 +296,7 @@ def vacate(
         reason: why the run is left.
         data: the event's payload.
         keep_out: whether the holder may not claim it again for a TTL.
+        suspect: whether the task may be why it is left; an absent store says nothing of it.
     """
     task = task_of(row)
     raise_by = int(reason is TakeoverReason.OPERATOR)
@@ -301,7 +308,7 @@ def vacate(
             "reason": reason.value,
             "raise_by": raise_by,
             "avoid": task.session_id if keep_out else None,
-            "fruitless": progress_of(write, row).fruitless(task, reason),
+            "fruitless": progress_of(write, row).fruitless(task, reason if suspect else None),
         },
     )
     write.append_task(

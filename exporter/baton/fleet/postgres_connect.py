@@ -28,6 +28,7 @@ from baton.errors import (
     StoreBusy,
     StoreCorrupt,
     StoreError,
+    StoreUnfit,
 )
 
 #: The SQLSTATE by which the store's own functions refuse a superseded lease.
@@ -35,6 +36,9 @@ _REFUSED = "BT001"
 
 #: A lock or a statement took longer than its bound, or two waited for each other.
 _BUSY = ("55P03", "57014", "40P01", "40001")
+
+#: What is written is too large or too deep for the server, whoever writes it and whenever.
+_TOO_MUCH = "54"
 
 #: The server ended the connection because its transaction stood still or took too long.
 _ENDED = ("25P03", "25P04")
@@ -180,6 +184,8 @@ def plain_error(url: str, error: psycopg.Error) -> Exception:
         return FenceRefused(detail)
     if state in _BUSY:
         return StoreBusy(holder=f"another transaction of {url} ({detail})")
+    if isinstance(error, psycopg.DataError) or state.startswith(_TOO_MUCH):
+        return StoreUnfit(url=url, detail=detail)
     if state.startswith("XX0"):
         return StoreCorrupt(url=url, detail=detail)
     if state in _ENDED or isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -69,7 +71,7 @@ class FencedPostgresSaver(FencedSaver, PostgresSaver):
         configurable = config["configurable"]
         thread_id, ns = str(configurable["thread_id"]), configurable.get("checkpoint_ns", "")
         inline, apart = _split(checkpoint["channel_values"])
-        body = json.dumps({**checkpoint, "channel_values": inline}).encode()
+        body = _canonical({**checkpoint, "channel_values": inline})
         changed = {name: version for name, version in new_versions.items() if name in apart}
         rows = self._dump_blobs(thread_id, ns, apart, changed)
         meta = get_serializable_checkpoint_metadata(config, metadata)
@@ -82,7 +84,7 @@ class FencedPostgresSaver(FencedSaver, PostgresSaver):
             type="",
             blob=body,
             metadata=json.dumps(meta).encode(),
-            digest=_digest(body, rows),
+            digest=_digest(body, (row[2:] for row in rows)),
             channels=tuple(row[2:] for row in rows),
         )
 
@@ -117,7 +119,7 @@ def _split(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     apart: dict[str, Any] = {}
     for name, value in values.items():
         if value is None or isinstance(value, (str, int, float, bool)):
-            inline[name] = value
+            inline[name] = _as_jsonb(value) if isinstance(value, float) else value
         else:
             apart[name] = value
             if isinstance(value, _DeltaSnapshot):
@@ -125,10 +127,33 @@ def _split(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return inline, apart
 
 
-def _digest(body: bytes, rows: Sequence[tuple[Any, ...]]) -> str:
+def _as_jsonb(value: float) -> float | int:
+    """A number as PostgreSQL's JSON will tell it: one without a fraction may lose its exponent."""
+    if not math.isfinite(value):
+        return value
+    number = Decimal(repr(value))
+    return int(number) if int(number.as_tuple().exponent) >= 0 else value + 0.0
+
+
+def _canonical(checkpoint: Mapping[str, Any]) -> bytes:
+    """The checkpoint's own JSON, the same before PostgreSQL has kept it and after."""
+    return json.dumps(checkpoint, sort_keys=True).encode()
+
+
+def digest_of_stored(checkpoint: str, channels: Iterable[tuple[Any, ...]]) -> str:
+    """The digest that a step's event has, once more from the rows of LangGraph's own tables.
+
+    Args:
+        checkpoint: the JSON of the checkpoint, as PostgreSQL tells it.
+        channels: channel, version, type and value of the channels that came with it.
+    """
+    return _digest(_canonical(json.loads(checkpoint)), channels)
+
+
+def _digest(body: bytes, channels: Iterable[tuple[Any, ...]]) -> str:
     """SHA-256 over the checkpoint's own JSON and the channels that came with it, as netstrings."""
     found = hashlib.sha256(f"{len(body)}:".encode() + body + b",")
-    for _, _, channel, version, type_, blob in rows:
+    for channel, version, type_, blob in sorted(channels, key=lambda row: str(row[0])):
         found.update("".join(map(netstring, (channel, version, type_))).encode())
-        found.update(f"{len(blob or b'')}:".encode() + (blob or b"") + b",")
+        found.update(f"{len(blob or b'')}:".encode() + bytes(blob or b"") + b",")
     return found.hexdigest()

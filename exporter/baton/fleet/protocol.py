@@ -10,6 +10,8 @@ replies. The rules it keeps, each in one place:
   store's clock moved as its own did (``_acknowledge``, ``_peers_seen``);
 * it starts no node once it could not renew in time, and gives up a session that it doubts
   (``confirmed_until``, ``_beat_done``);
+* it says whether it was the store that left it in doubt: a worker that came round too late itself
+  was perhaps held up by what it runs, which stays suspect (``on``, ``_give_up``);
 * it claims when it has room, and alone where the task is suspect (``_claim_if_room``);
 * it does not ask when everybody else does (``_woken``, ``pacing.py``);
 * it drains in bounded time (``_drain``).
@@ -63,6 +65,10 @@ class WorkerProtocol:
         self._streak = 0
         self._failed_since_ack = False
         self._doubtful = False
+        #: Our own standing still, or a run of ours, may be why we doubt.
+        self._suspect = False
+        #: When we mean to renew next.
+        self._beat_due = float("inf")
         self._beat_in_flight = False
         self._claim_in_flight = False
         #: When we ask for tasks next, if nothing happens before.
@@ -78,6 +84,7 @@ class WorkerProtocol:
         self._drain_until = float("inf")
         self._stopping = False
         self._stop_reason = TakeoverReason.DRAINED
+        self._cut_off = False
         self._watched: set[str] = set()
         self._burying: set[str] = set()
 
@@ -92,6 +99,8 @@ class WorkerProtocol:
             event: what happened.
             now: the monotonic clock, in seconds.
         """
+        if now - self._beat_due > self._spare_seconds:
+            self._suspect = True
         match event:
             case m.SessionOpened():
                 return self._opened(event, now)
@@ -132,11 +141,11 @@ class WorkerProtocol:
         self.session_id = event.session_id
         self._opened_at = now
         self._streak = 0
-        self._doubtful = False
+        self._doubtful = self._suspect = False
         self._beat_in_flight = False
         self._acknowledge(event.beat.at_us, event.sent_at)
         commands: list[m.Command] = [
-            m.SetTimer(_BEAT, now + self.config.interval_seconds),
+            self._renew_at(now + self.config.interval_seconds),
             m.LookAtPeers(),
         ]
         if self._draining:
@@ -149,22 +158,30 @@ class WorkerProtocol:
         if name == _OPEN and self.session_id is None:
             return [m.OpenSession()]
         if name == _STOP and self._stopping and self.session_id is not None:
-            return [m.StopSession(self.session_id, self._stop_reason)]
+            return [m.StopSession(self.session_id, self._stop_reason, self._cut_off)]
         if self.session_id is None or self._stopping:
             return [m.Exit()] if name == _DRAIN and self.session_id is None else []
         if name == _BEAT:
+            again = self._renew_at(now + self.config.interval_seconds)
             if self._beat_in_flight:
-                return [m.SetTimer(_BEAT, now + self.config.interval_seconds)]
+                return [again]
             self._beat_in_flight = True
-            return [
-                m.SendBeat(self.session_id),
-                m.SetTimer(_BEAT, now + self.config.interval_seconds),
-            ]
+            return [m.SendBeat(self.session_id), again]
         if name == _CLAIM:
             return self._claim_if_room()
         if name == _LOOK:
             return [m.LookAtPeers()]
         return self._stop(TakeoverReason.DRAINED) if name == _DRAIN else []
+
+    def _renew_at(self, at: float) -> m.Command:
+        self._beat_due = at
+        return m.SetTimer(_BEAT, at)
+
+    @property
+    def _spare_seconds(self) -> float:
+        """How late we may renew and still be sure of our leases."""
+        config = self.config
+        return config.ttl_seconds - config.margin_seconds - config.interval_seconds
 
     def _acknowledge(self, store_us: int, sent_at: float) -> None:
         """Count a renewal: how long it holds, and whether it makes a pair with the last one."""
@@ -196,10 +213,11 @@ class WorkerProtocol:
         self._acknowledge(event.beat.at_us, event.sent_at)
         if self._doubtful:
             return self._give_up()
+        self._suspect = False
         commands: list[m.Command] = []
         if silence_us > self.config.ttl_seconds * 1e6:
             commands.append(m.NoteLate(self.session_id, silence_us))
-        commands.append(m.SetTimer(_BEAT, now + self.config.interval_seconds))
+        commands.append(self._renew_at(now + self.config.interval_seconds))
         return [*commands, m.LookAtPeers(), *(self._claim_if_room() if failed else ())]
 
     def _failed(self, event: m.CallFailed, now: float) -> list[m.Command]:
@@ -209,7 +227,7 @@ class WorkerProtocol:
                 self._beat_in_flight = False
                 self._failed_since_ack = True
                 self._streak = 0
-                return [m.SetTimer(_BEAT, retry_at)]
+                return [self._renew_at(retry_at)]
             case "claim":
                 self._claim_in_flight = False
                 return [self._ask_after(retry_at - now, now)]
@@ -230,7 +248,7 @@ class WorkerProtocol:
 
     def _give_up(self) -> list[m.Command]:
         """Stop the session that we doubt; a new one begins when the store has agreed."""
-        return self._stop(TakeoverReason.HEARTBEAT_LOST, "expired")
+        return self._stop(TakeoverReason.HEARTBEAT_LOST, "expired", cut_off=not self._suspect)
 
     def _over(self, why: str, now: float) -> list[m.Command]:
         """Our session has ended without us; what ran under it is no longer ours."""
@@ -333,8 +351,7 @@ class WorkerProtocol:
     def _claim_if_room(self) -> list[m.Command]:
         room = self.config.concurrency - len(self.runs)
         blocked = self._alone is not None or (self._alone_waiting and bool(self.runs))
-        # What a session in doubt wins it would give back at once, and each time the task would
-        # count as taken over for nothing.
+        # What a session in doubt wins it would give back at once.
         doubt = self._doubtful or self._failed_since_ack
         idle = self.session_id is None or self._draining or self._stopping or doubt
         if idle or blocked or self._claim_in_flight or room <= 0:
@@ -373,6 +390,7 @@ class WorkerProtocol:
         if event.store_trouble and event.key.session_id == self.session_id:
             # The lease may still be ours in the store; only a new session makes that sure.
             self._doubtful = True
+            self._suspect = self._suspect or event.suspect
         if self._draining and not self.runs:
             return self._stop(TakeoverReason.DRAINED) if self.session_id else [m.Exit()]
         return self._claim_if_room()
@@ -394,9 +412,11 @@ class WorkerProtocol:
             m.SetTimer(_DRAIN, self._drain_until),
         ]
 
-    def _stop(self, reason: TakeoverReason, why: str = "stopped") -> list[m.Command]:
+    def _stop(
+        self, reason: TakeoverReason, why: str = "stopped", *, cut_off: bool = False
+    ) -> list[m.Command]:
         if self.session_id is None or self._stopping:
             return []
         self._stopping = True
-        self._stop_reason = reason
-        return [m.LoseRuns(self.session_id, why), m.StopSession(self.session_id, reason)]
+        self._stop_reason, self._cut_off = reason, cut_off
+        return [m.LoseRuns(self.session_id, why), m.StopSession(self.session_id, reason, cut_off)]

@@ -22,7 +22,7 @@ from langgraph.runtime import RunControl
 from langgraph.types import Command
 
 from baton.domain.words import EventType, TakeoverOutcome, TakeoverReason
-from baton.errors import LeaseLost, LeaseRequired, StoreError
+from baton.errors import LeaseLost, LeaseRequired, StoreError, StoreUnfit
 from baton.fleet.guard import needs_async
 from baton.fleet.lease import Lease
 from baton.fleet.points import Point, reach
@@ -99,6 +99,9 @@ class Run:
 
         Args:
             error: what the graph raised; None if it returned.
+
+        Raises:
+            StoreUnfit: the store cannot keep what the run has written, and not even its failure.
         """
         lease = self._lease
         try:
@@ -106,6 +109,8 @@ class Run:
         except LeaseLost as lost:
             lease.lost = lease.lost or lost.why
             return Ended("lost")
+        except StoreUnfit:
+            raise
         except (StoreError, LeaseRequired) as trouble:
             return Ended("lost", store_trouble=True, error=str(trouble))
 
@@ -115,6 +120,9 @@ class Run:
             with self._lease.refusals():
                 self._store.release(self._lease.claim, EventType.DRAINED, TakeoverReason.DRAINED)
             return Ended("drained")
+        if isinstance(error, StoreUnfit):
+            # No other worker could write it either.
+            return self._fail(error)
         if isinstance(error, (LeaseLost, StoreError, LeaseRequired)):
             raise error
         return self._fail(error)

@@ -18,6 +18,7 @@ from baton.errors import (
     StoreError,
     StoreNewer,
     StoreRestored,
+    StoreUnfit,
     StoreUnreachable,
 )
 from baton.fleet import clock
@@ -107,6 +108,8 @@ def plain_error(url: str, error: sqlite3.DatabaseError) -> Exception:
         return StoreCorrupt(url=url, detail=text)
     if isinstance(error, sqlite3.IntegrityError):
         return error
+    if isinstance(error, sqlite3.DataError):
+        return StoreUnfit(url=url, detail=text)
     return StoreError(url=url, detail=text)
 
 

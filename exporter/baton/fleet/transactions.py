@@ -127,13 +127,16 @@ class Store(Claiming, ABC):
             with self.data.write() as write:
                 write.append_session(session_id, worker_id, EventType.SESSION_DRAINING, {})
 
-    def stop_session(self, session_id: str, worker_id: str, reason: TakeoverReason) -> list[str]:
+    def stop_session(
+        self, session_id: str, worker_id: str, reason: TakeoverReason, *, cut_off: bool = False
+    ) -> list[str]:
         """End a session by its own will and release what it still holds.
 
         Args:
             session_id: the session.
             worker_id: its worker.
             reason: ``drained`` for a planned end, ``heartbeat_lost`` when it could not renew.
+            cut_off: that was for want of the store, so what it held is not suspect.
 
         Returns:
             The tasks that were released.
@@ -143,7 +146,7 @@ class Store(Claiming, ABC):
         with self.data.write() as write:
             held = write.held(session_id)
             for row in held:
-                moves.vacate(write, row, EventType.RELEASED, reason)
+                moves.vacate(write, row, EventType.RELEASED, reason, suspect=not cut_off)
             write.append_session(
                 session_id,
                 worker_id,

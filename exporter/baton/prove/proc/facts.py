@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -107,11 +108,8 @@ def control_of(graph: str, url: str) -> ControlTask:
 
 
 def checkpoints_of(fleet: Fleet, task_ids: tuple[str, ...]) -> tuple[CheckpointFact, ...]:
-    """What lies in LangGraph's own tables.
-
-    PostgreSQL keeps a checkpoint as JSON of its own making, and not the bytes of the digest.
-    """
-    digests = _digests_of(fleet) if isinstance(fleet.store, SqliteStore) else {}
+    """What lies in LangGraph's own tables."""
+    digests = _digests_of(fleet)
     facts = []
     for task_id in task_ids:
         # Without a namespace, the checkpoints of all of them.
@@ -132,11 +130,42 @@ def checkpoints_of(fleet: Fleet, task_ids: tuple[str, ...]) -> tuple[CheckpointF
 
 
 def _digests_of(fleet: Fleet) -> dict[tuple[str, str, str], str]:
+    if not isinstance(fleet.store, SqliteStore):
+        return _digests_on_postgres(fleet)
     with fleet.store.data.read() as cursor:
         rows = cursor.execute(
             "SELECT thread_id, checkpoint_ns, checkpoint_id, checkpoint FROM checkpoints"
         ).fetchall()
     return {(row[0], row[1], row[2]): hashlib.sha256(row[3]).hexdigest() for row in rows}
+
+
+def _digests_on_postgres(fleet: Fleet) -> dict[tuple[str, str, str], str]:
+    """Of each checkpoint and the channels that came with it, which lie in a table of their own."""
+    from baton.fleet.postgres_saver import digest_of_stored
+
+    with fleet.store.data.read() as cursor:
+        rows = cursor.execute(
+            "SELECT thread_id, checkpoint_ns, checkpoint_id, checkpoint::text AS body,"
+            " parent_checkpoint_id FROM checkpoints"
+        ).fetchall()
+        values = cursor.execute(
+            "SELECT thread_id, checkpoint_ns, channel, version, type, blob FROM checkpoint_blobs"
+        ).fetchall()
+    blobs = {tuple(row[:4]): tuple(row[2:]) for row in map(_row, values)}
+    told = {tuple(row[:3]): row[3:] for row in map(_row, rows)}
+    versions = {key: json.loads(body)["channel_versions"] for key, (body, _) in told.items()}
+    found = {}
+    for (thread_id, ns, step_id), (body, parent_id) in told.items():
+        before = versions.get((thread_id, ns, parent_id), {})
+        own = versions[thread_id, ns, step_id].items()
+        came = [(thread_id, ns, *pair) for pair in own if before.get(pair[0]) != pair[1]]
+        channels = [blobs[key] for key in came if key in blobs]
+        found[thread_id, ns, step_id] = digest_of_stored(body, channels)
+    return found
+
+
+def _row(row: Any) -> tuple[Any, ...]:
+    return tuple(row.values()) if isinstance(row, Mapping) else tuple(row)
 
 
 def replays_of(fleet: Fleet, task_ids: tuple[str, ...]) -> tuple[ReplayFact, ...]:

@@ -32,9 +32,11 @@ class TracedDriver(Driver, ABC):
         )
         return event
 
-    def _send_beat(self, session_id: str) -> None:
-        self.note(TraceKind.BEAT_SENT)
-        super()._send_beat(session_id)
+    def sending(self) -> float:
+        """The same moment in the trace and in the protocol, or C13 blames one for the other."""
+        sent_at = super().sending()
+        self.note(TraceKind.BEAT_SENT, at_us=round(sent_at * 1e6))
+        return sent_at
 
     def _call(self, what: str, call: Callable[[], m.Event | None]) -> None:
         super()._call(what, self._noted(call) if what == "beat" else call)

@@ -215,7 +215,7 @@ class Process:
 
     def _running(self, run: Run, machine: Machine, lease: Lease) -> Fiber:
         yield self.hop("threads", 40, 200)
-        key, trouble = lease.claim.key, True
+        key, trouble, suspect = lease.claim.key, True, True
         self.note(TraceKind.RUN_BEGAN, key=key)
         run.open()
         try:
@@ -227,14 +227,14 @@ class Process:
             except Exception as raised:  # noqa: BLE001 - the runner says what it means
                 error = raised
             yield self.hop("threads", 40, 200)
-            trouble = run.close(error).store_trouble
+            trouble, suspect = run.close(error).store_trouble, False
         except BatonError:
             pass  # the run could not be recorded; the lease is in doubt
         lease.forget()
         assert self.driver is not None
         self.driver.drop_lease(lease)
         self.note(TraceKind.RUN_ENDED, key=key)
-        self.driver.tell(m.RunEnded(key, trouble))
+        self.driver.tell(m.RunEnded(key, trouble, suspect))
 
     @staticmethod
     def _failed(error: Exception | None) -> None:
