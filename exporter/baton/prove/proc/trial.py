@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -36,6 +37,7 @@ from baton.prove.proc.faults import Arrival, Director
 from baton.prove.proc.people import People
 from baton.prove.proc.process import Process
 from baton.prove.proc.restoring import Restoring
+from baton.prove.proc.stepping import Stepping
 from baton.prove.proc.vitals import Vitals
 from baton.prove.proc.worker import Spec
 from baton.prove.scenarios.arrivals import us
@@ -88,6 +90,8 @@ class ProcTrial:
         self.director = Director(self, scenario.faults)
         self._restoring = Restoring(self, store_url)
         self.snapshot, self.restore = self._restoring.snapshot, self._restoring.restore
+        self._stepping = Stepping(self)
+        self.step_store = self._stepping.step
         self._inbox: ears.Inbox = SimpleQueue()
         self._timers: list[tuple[int, int, Callable[[], object]]] = []
         self._order = itertools.count(1)
@@ -144,6 +148,7 @@ class ProcTrial:
         self._listening.close()
         for process in self.processes:
             process.close()
+        self._stepping.close()
         self.close_store()
 
     # Performing
@@ -301,6 +306,7 @@ class ProcTrial:
         )
 
     def _start(self, spec: Spec) -> Process:
+        spec = replace(spec, wall_seconds=self._stepping.seconds)
         process = Process(f"p-{len(self.processes) + 1}", spec)
         self.processes.append(process)
         assert self._maker.stdin is not None
