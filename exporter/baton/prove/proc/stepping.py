@@ -7,7 +7,7 @@ stepped instead, the harness itself included.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from baton.prove.proc.clockwork import step_wall
@@ -20,7 +20,7 @@ _FIRST_ORDER = 1_000_000
 class Trial(Protocol):
     """Whose clock steps."""
 
-    processes: Sequence[Process]
+    processes: list[Process]
 
 
 class Stepping:
