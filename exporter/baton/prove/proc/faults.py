@@ -250,12 +250,14 @@ class Director(Arrivals[Process]):
         hit = [one for one in self.everybody if everybody or one is process]
         hit = [one for one in hit if not one.dead]
         for one in hit:
-            one.tell("trouble", of=fault.of.value)
-        self.see(plan, f"{fault.of} of {', '.join(one.name for one in hit)} refused")
+            one.refuse(fault.of)
+        where = " on the wire" if any(one.wire for one in hit) else ""
+        named = ", ".join(one.name for one in hit)
+        self.see(plan, f"{fault.of} of {named} refused{where}")
 
         def over() -> None:
             for one in hit:
-                one.tell("trouble", of=None)
+                one.refuse(None)
 
         if fault.for_seconds is not None:
             self.at(self.now + us(fault.for_seconds), over)

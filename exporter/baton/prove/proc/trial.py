@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import baton
 from baton.domain.continuity.model import TraceKind, TraceLine
@@ -43,6 +43,9 @@ from baton.prove.proc.worker import Spec
 from baton.prove.scenarios.arrivals import us
 from baton.prove.scenarios.graphs import input_of
 from baton.prove.scenarios.model import Scenario, Worker
+
+if TYPE_CHECKING:
+    from baton.prove.proc.wire import Wire
 
 #: What makes the processes: another program only where a bug is planted in them.
 MAKER = (sys.executable, "-m", "baton.prove.proc.maker")
@@ -307,7 +310,11 @@ class ProcTrial:
 
     def _start(self, spec: Spec) -> Process:
         spec = replace(spec, wall_seconds=self._stepping.seconds)
+        wire = self._wire()
+        if wire is not None:
+            spec = replace(spec, store_url=wire.url)
         process = Process(f"p-{len(self.processes) + 1}", spec)
+        process.wire = wire
         self.processes.append(process)
         assert self._maker.stdin is not None
         try:
@@ -316,6 +323,15 @@ class ProcTrial:
         except OSError as error:
             raise TrialFailed(f"the maker is gone; {self._last_words()}") from error
         return process
+
+    def _wire(self) -> Wire | None:
+        """A wire of its own for a process that begins, to a server that is the trial's own."""
+        if not self.url.startswith("postgres"):
+            return None
+        from baton.fleet.postgres_connect import address_of
+        from baton.prove.proc.wire import Wire
+
+        return Wire(self.url) if address_of(self.url)[0].startswith("/") else None
 
     def start_all(self) -> list[Process]:
         """Start every worker of the topology that has no process."""
