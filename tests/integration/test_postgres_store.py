@@ -281,3 +281,33 @@ def test_a_pool_lends_so_many_connections_and_no_more(
     for reader in readers:
         reader.join(20)
     assert len(inside) == 12
+
+
+# The server's clock
+
+
+@pytest.mark.parametrize("how", ["lost", "given back", "stopped"])
+def test_no_time_is_negative_after_the_servers_clock_stepped_back(
+    house: House, clock: ManualClock, how: str
+) -> None:
+    """Store time is the server's clock: an hour back, whoever held a task is succeeded as ever."""
+    house.submit()
+    member = house.session("w-1")
+    claim = member.claim()
+    clock.forward(1)
+    assert member.beat().accepted
+    clock.forward(-3_600)
+    if how == "lost":
+        assert house.bury(member)
+    elif how == "stopped":
+        assert member.stop() == ["t-1"]
+    else:
+        member.drained(claim)
+    after = house.session("w-2").claim()
+    assert after.key.epoch == 2
+    assert not member.beat().accepted or how == "given back"
+    ((data, at),) = [
+        (event.data, event.at) for event in house.store.chain("task:t-1") if event.epoch == 2
+    ]
+    assert data["silence_us"] == 0
+    assert data["last_sign_at"] <= data["lost_at"] <= at

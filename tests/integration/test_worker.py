@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -391,3 +392,19 @@ def test_what_the_store_cannot_keep_fails_the_task(fleet: baton.Fleet) -> None:
     task = fleet.task("t-1")
     assert (task.state, task.epoch) == (TaskState.FAILED, 1)
     assert "cannot keep what is written" in (task.error or "")
+
+
+def test_a_result_that_sqlite_cannot_keep_fails_its_task_and_no_other(tmp_path: Path) -> None:
+    """It is not kept for a later try, in which everybody's transactions would fail of it."""
+    with baton.open(f"sqlite:///{tmp_path / 'fleet.db'}", kind="worker") as fleet:
+        assert isinstance(fleet.store, SqliteStore)
+        fleet.store.data.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000)
+        graphs = {
+            "huge": in_a_row(a=lambda _: {"item": "x" * 120_000}),
+            "fit": in_a_row(a=says("a")),
+        }
+        for name in graphs:
+            fleet.submit(name, {"seen": []}, task_id=name)
+        baton.Worker(fleet, graphs, worker_id="w-1", concurrency=2, until_idle=True).run()
+        assert [fleet.task(name).state for name in graphs] == [TaskState.FAILED, TaskState.DONE]
+        assert "cannot keep what is written" in (fleet.task("huge").error or "")

@@ -163,6 +163,8 @@ def record_loss(write: Write, session: Session) -> bool:
         return True
     if not write.free_chain(chain):
         return False
+    # As in ``claim``: nothing is told before it was so.
+    write.at = max(write.at, session.ended_at or 0)
     write.append_session(
         session.spec.session_id,
         session.spec.worker_id,
@@ -194,6 +196,8 @@ def claim(
     """Give tasks to a session, each under a new epoch, and record why."""
     if not grants:
         return ()
+    # A server's clock may have stepped back since the loss; nobody claims before it.
+    write.at = max([write.at, *(g.cause.lost_at for g in grants if g.cause)])
     given = write.take(
         session_id,
         worker_id,

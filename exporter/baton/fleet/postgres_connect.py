@@ -176,6 +176,12 @@ def dsn_of(url: str, timeouts: Timeouts) -> str:
     return make_conninfo(**{**defaults, **given, "options": options.strip()})
 
 
+def address_of(url: str) -> tuple[str, int]:
+    """Where a store's server listens: a host, or the folder of its socket, and its port."""
+    about = conninfo_to_dict(url)
+    return str(about.get("host") or "127.0.0.1"), int(about.get("port") or 5432)
+
+
 def plain_error(url: str, error: psycopg.Error) -> Exception:
     """What one of PostgreSQL's errors means to whoever uses the store."""
     detail = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

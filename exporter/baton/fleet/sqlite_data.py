@@ -28,6 +28,9 @@ from baton.fleet.points import Point, reach
 from baton.fleet.sqlite_files import plain_error, plain_errors
 from baton.fleet.sqlite_write import SQL, SqliteWrite
 
+#: What SQLite may keep of a row besides its text and bytes.
+_ROW_BYTES = 256
+
 _INSERT_CHECKPOINT = SQL["insert_checkpoint"]
 _INSERT_EVENT = SQL["insert_event"]
 _INSERT_WRITE = SQL["insert_write"]
@@ -218,7 +221,16 @@ class DataFile:
             write.cursor.executemany(statement, [row for _, row in rows])
 
     def park(self, key: LeaseKey, writes: list[ParkedWrite]) -> None:
-        """Keep pending writes for the checkpoint that follows, for the linger at most."""
+        """Keep pending writes for the checkpoint that follows, for the linger at most.
+
+        Raises:
+            StoreUnfit: SQLite could never keep one, and every later transaction would fail of it.
+        """
+        most = self.connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) - _ROW_BYTES
+        for _, row in writes:
+            size = sum(len(value) for value in row if isinstance(value, (bytes, str)))
+            if size > most:
+                raise errors.StoreUnfit(url=self.url, detail=f"a result of {size} bytes")
         with self._park_lock:
             if not self._parked:
                 self._parked_since = time.monotonic()

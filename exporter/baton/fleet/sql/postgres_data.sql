@@ -85,7 +85,6 @@ ORDER BY submitted_at DESC, task_id LIMIT %(limit)s
 -- pending: the oldest tasks that wait for a worker of this pool and graph
 SELECT task_id, epoch, state, ready_at FROM baton_task
 WHERE state = 'pending' AND external = 0 AND pool = %(pool)s AND graph = %(graph)s
-    AND ready_at <= %(now)s
     AND (avoid_session IS DISTINCT FROM %(session)s OR ready_at + %(avoid_us)s <= %(now)s)
 ORDER BY ready_at, place LIMIT %(limit)s
 

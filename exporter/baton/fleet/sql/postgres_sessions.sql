@@ -13,10 +13,11 @@ SELECT accepted, at FROM baton_heartbeat(%s, %s, %s)
 -- raise_witness: an epoch is about to be given out; a restored copy must rise above it
 UPDATE baton_session SET epoch = greatest(epoch, %s) WHERE session_id = %s AND epoch < %s
 
--- lose: one conditional update, and final
+-- lose: one conditional update, and final; a clock that stepped back makes no negative silence
 UPDATE baton_session SET
-    state = 'lost', ended_at = t.at, evidence = %(evidence)s, ended_by = %(by)s,
-    last_sign_at = greatest(beat_at, %(last_sign_at)s), silence_us = t.at - beat_at
+    state = 'lost', ended_at = greatest(t.at, beat_at), evidence = %(evidence)s, ended_by = %(by)s,
+    last_sign_at = greatest(beat_at, %(last_sign_at)s),
+    silence_us = greatest(t.at - beat_at, 0)
 FROM (SELECT baton_now() AS at) AS t
 WHERE session_id = %(session)s AND state NOT IN ('lost', 'stopped')
     AND (%(beat)s::bigint IS NULL OR beat = %(beat)s)
@@ -27,7 +28,8 @@ WHERE session_id = %s AND state IN ('starting', 'idle', 'busy')
 
 -- stop: the session ends by itself
 UPDATE baton_session SET
-    state = 'stopped', ended_at = t.at, last_sign_at = t.at, evidence = NULL, silence_us = 0
+    state = 'stopped', ended_at = greatest(t.at, beat_at), last_sign_at = greatest(t.at, beat_at),
+    evidence = NULL, silence_us = 0
 FROM (SELECT baton_now() AS at) AS t
 WHERE session_id = %s AND state NOT IN ('lost', 'stopped')
 

@@ -1,7 +1,8 @@
 """A worker's own clock, made to leap or to run at another rate.
 
 It stands in the place of the module ``time`` where the driver and the lease look at the monotonic
-clock. Store time is none of a worker's business, and stays what it is.
+clock. Store time is none of a worker's business, and stays what it is. The wall clock that its
+store writes beside it can be made to step (``step_wall``).
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import time
 from queue import SimpleQueue
 from typing import Any
 
-from baton.fleet import driver, lease
+from baton.fleet import clock, driver, lease
+
+_WALL_US = clock.wall_us
 
 
 class ShiftedClock:
@@ -50,14 +53,26 @@ class ShiftedClock:
 
     def install(self) -> None:
         """Become the clock of this process's worker; to be called before there is one."""
-        clock = self
+        shifted = self
 
         class Waiting(SimpleQueue[Any]):
             """The driver's queue: its waits pass as fast as its clock does."""
 
             def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002 - the queue's own signature
-                return super().get(block, clock.real_seconds(timeout))
+                return super().get(block, shifted.real_seconds(timeout))
 
         vars(driver)["SimpleQueue"] = Waiting
         for module in (driver, lease):
             vars(module)["time"] = self
+
+
+def step_wall(seconds: float) -> None:
+    """Let this process see a wall clock that is off; by 0 seconds, the real one again.
+
+    Args:
+        seconds: how far, forward or back.
+    """
+    offset_ns = round(seconds * 1e9)
+    vars(clock)["wall_us"] = (
+        (lambda: (time.time_ns() + offset_ns) // 1000) if offset_ns else _WALL_US
+    )

@@ -41,6 +41,9 @@ class Stage(Protocol):
     def resubmit(self, task_id: str) -> bool:
         """Submit a task again; returns whether it was new."""
 
+    def step_store(self, seconds: float, done: Callable[[], None]) -> None:
+        """Let the clock of the store's host step; ``done`` is told once all see it."""
+
     def snapshot(self, see: Callable[[str], None]) -> None:
         """Copy the data aside."""
 
@@ -86,8 +89,13 @@ def refused_by_proc(scenario: Scenario, *, postgres: bool) -> str | None:
 def _cannot(fault: Fault, *, postgres: bool) -> str | None:
     if fault.do in (Do.SNAPSHOT, Do.RESTORE) and postgres:
         return "PostgreSQL copies no database that is in use; use --store sqlite"
-    if fault.do in (Do.CLOCK_OFFSET, Do.CLOCK_RATE) and fault.actor == STORE:
-        return "the wall clock of this host is not a trial's to set"
+    if fault.do is Do.CLOCK_OFFSET and fault.actor == STORE and postgres:
+        return (
+            "store time is the server's own clock there, so a renewal before its step and a loss"
+            " after it stand in no order that could be judged; use --store sqlite"
+        )
+    if fault.do is Do.CLOCK_RATE and fault.actor == STORE:
+        return "the store's clock can be made to step here, and not to run at another rate"
     if fault.do is Do.SIGSTOP and fault.at is Point.CKPT_WRITE:
         return (
             f"who stands still at {fault.at} holds the write lock of all, and is ended by whoever"
@@ -242,12 +250,14 @@ class Director(Arrivals[Process]):
         hit = [one for one in self.everybody if everybody or one is process]
         hit = [one for one in hit if not one.dead]
         for one in hit:
-            one.tell("trouble", of=fault.of.value)
-        self.see(plan, f"{fault.of} of {', '.join(one.name for one in hit)} refused")
+            one.refuse(fault.of)
+        where = " on the wire" if any(one.wire for one in hit) else ""
+        named = ", ".join(one.name for one in hit)
+        self.see(plan, f"{fault.of} of {named} refused{where}")
 
         def over() -> None:
             for one in hit:
-                one.tell("trouble", of=None)
+                one.refuse(None)
 
         if fault.for_seconds is not None:
             self.at(self.now + us(fault.for_seconds), over)
@@ -277,6 +287,15 @@ class Director(Arrivals[Process]):
 
     def _clock_offset(self, plan: Planned, process: Process | None) -> None:
         seconds = plan.fault.seconds
+        if plan.fault.actor == STORE:
+            release = self._hold()
+
+            def stepped() -> None:
+                self.see(plan, f"the store's wall clock leapt by {seconds:g} s")
+                release()
+
+            self._stage.step_store(seconds, stepped)
+            return
         for one in self.hit(plan, process):
             self._clock(plan, one, f"leapt by {seconds:g} s", offset_seconds=seconds, rate=None)
 

@@ -9,9 +9,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from baton.prove.proc.channel import Channel, Message
 from baton.prove.proc.worker import Spec
+from baton.prove.scenarios.model import Of
+
+if TYPE_CHECKING:
+    from baton.prove.proc.wire import Wire
 
 #: How long the kernel may take to stop a process, in seconds.
 _STOP_SECONDS = 2.0
@@ -31,6 +36,8 @@ class Process:
         self.name = spec.worker_id
         self.pid = 0
         self.channel: Channel | None = None
+        #: Between it and its store, where there is one to be cut.
+        self.wire: Wire | None = None
         self.dead = False
         self.frozen = False
         #: Killed, and the maker has not said so yet: what it still said counts for nothing.
@@ -93,6 +100,17 @@ class Process:
             with suppress(OSError):
                 self.channel.send(**message)
 
+    def refuse(self, of: Of | None) -> None:
+        """Let its store refuse it: on the wire where there is one, otherwise within the process.
+
+        Args:
+            of: which calls; None for none.
+        """
+        if self.wire is not None:
+            self.wire.refuse(of)
+        else:
+            self.tell("trouble", of=None if of is None else of.value)
+
     def when(self, say: str, number: int, then: Callable[[], None]) -> None:
         """Do something once it says that a ticket is steady, or an order obeyed."""
         self._waiting[say, number] = then
@@ -106,5 +124,7 @@ class Process:
 
     def close(self) -> None:
         """Nobody listens any more."""
+        if self.wire is not None:
+            self.wire.close()
         if self.channel is not None:
             self.channel.close()

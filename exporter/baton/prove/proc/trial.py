@@ -18,11 +18,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import baton
 from baton.domain.continuity.model import TraceKind, TraceLine
@@ -36,11 +37,15 @@ from baton.prove.proc.faults import Arrival, Director
 from baton.prove.proc.people import People
 from baton.prove.proc.process import Process
 from baton.prove.proc.restoring import Restoring
+from baton.prove.proc.stepping import Stepping
 from baton.prove.proc.vitals import Vitals
 from baton.prove.proc.worker import Spec
 from baton.prove.scenarios.arrivals import us
 from baton.prove.scenarios.graphs import input_of
 from baton.prove.scenarios.model import Scenario, Worker
+
+if TYPE_CHECKING:
+    from baton.prove.proc.wire import Wire
 
 #: What makes the processes: another program only where a bug is planted in them.
 MAKER = (sys.executable, "-m", "baton.prove.proc.maker")
@@ -88,6 +93,8 @@ class ProcTrial:
         self.director = Director(self, scenario.faults)
         self._restoring = Restoring(self, store_url)
         self.snapshot, self.restore = self._restoring.snapshot, self._restoring.restore
+        self._stepping = Stepping(self)
+        self.step_store = self._stepping.step
         self._inbox: ears.Inbox = SimpleQueue()
         self._timers: list[tuple[int, int, Callable[[], object]]] = []
         self._order = itertools.count(1)
@@ -144,6 +151,7 @@ class ProcTrial:
         self._listening.close()
         for process in self.processes:
             process.close()
+        self._stepping.close()
         self.close_store()
 
     # Performing
@@ -301,7 +309,12 @@ class ProcTrial:
         )
 
     def _start(self, spec: Spec) -> Process:
+        spec = replace(spec, wall_seconds=self._stepping.seconds)
+        wire = self._wire()
+        if wire is not None:
+            spec = replace(spec, store_url=wire.url)
         process = Process(f"p-{len(self.processes) + 1}", spec)
+        process.wire = wire
         self.processes.append(process)
         assert self._maker.stdin is not None
         try:
@@ -310,6 +323,15 @@ class ProcTrial:
         except OSError as error:
             raise TrialFailed(f"the maker is gone; {self._last_words()}") from error
         return process
+
+    def _wire(self) -> Wire | None:
+        """A wire of its own for a process that begins, to a server that is the trial's own."""
+        if not self.url.startswith("postgres"):
+            return None
+        from baton.fleet.postgres_connect import address_of
+        from baton.prove.proc.wire import Wire
+
+        return Wire(self.url) if address_of(self.url)[0].startswith("/") else None
 
     def start_all(self) -> list[Process]:
         """Start every worker of the topology that has no process."""

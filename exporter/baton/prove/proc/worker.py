@@ -35,7 +35,7 @@ from baton.fleet.store import Store, open_store
 from baton.fleet.worker import Worker
 from baton.prove.proc.barrier import Barrier
 from baton.prove.proc.channel import Message, connect
-from baton.prove.proc.clockwork import ShiftedClock
+from baton.prove.proc.clockwork import ShiftedClock, step_wall
 from baton.prove.proc.trouble import Trouble
 from baton.prove.scenarios.tracing import TracedDriver
 
@@ -59,6 +59,7 @@ class Spec:
         node_seconds: how long a node works, give or take a tenth.
         seed: decides the tenth.
         ttl_seconds: silence after which others may take its tasks.
+        wall_seconds: how far the wall clock that it sees is off.
         metrics: whether it serves metrics of its own.
         settings: for ``Worker``.
     """
@@ -75,6 +76,7 @@ class Spec:
     node_seconds: float = 0.0
     seed: int = 0
     ttl_seconds: float = 2.0
+    wall_seconds: float = 0.0
     metrics: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -189,6 +191,8 @@ class OnTrial:
                 if self.worker is not None:
                     # Timers that are due by the new time are not waited for by the old one.
                     self.worker.driver.tell(m.Tick("clock"))
+            case "wall":
+                step_wall(order["seconds"])
             case "quiet":
                 self._held.enter_context(self.barrier.quiet())
             case "loud":
@@ -199,6 +203,7 @@ class OnTrial:
         """Work until drained; returns the exit code."""
         spec = self.spec
         self.clock.install()
+        step_wall(spec.wall_seconds)
         store = open_store(
             spec.store_url, create=False, kind="worker", patience_seconds=spec.ttl_seconds
         )

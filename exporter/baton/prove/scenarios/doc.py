@@ -27,12 +27,15 @@ follow. `baton scenario run` performs them all, `baton scenario run K01` one of 
 - The engine `proc` performs them with real worker processes, real signals, LangGraph itself, and a
   SQLite or (`--store postgresql`) a PostgreSQL store. Every worker waits at the points that a
   scenario names until it is told to go on, so the same faults strike at the same points; what the
-  kernel does in between is its own affair, and two ledgers are not the same bytes. A store's outage
-  is played inside each worker, where its calls are refused; an older copy is put back under all of
-  them, and an operator accepts it. With `--prometheus`, a real one loads Baton's own rules (a
-  minute in them is a third of the TTL), scrapes an exporter and the workers, and the alerts and the
-  silence that a scenario expects decide with the rest. Without it they are not evaluated. An alert
-  that had to be evaluated and was not makes the scenario INCONCLUSIVE.
+  kernel does in between is its own affair, and two ledgers are not the same bytes. An outage of the
+  PostgreSQL server that `--store postgresql` starts is played on the wire, where a proxy of each
+  worker's own cuts its connections, or answers heartbeats or checkpoints as a server does whose
+  table is locked; that of another store inside each worker, where its calls are refused. Lost
+  answers, slow calls and failed writes are played at the points themselves. An older copy is put
+  back under all of them, and an operator accepts it. With `--prometheus`, a real one loads Baton's
+  own rules (a minute in them is a third of the TTL), scrapes an exporter and the workers, and the
+  alerts and the silence that a scenario expects decide with the rest. Without it they are not
+  evaluated. An alert that had to be evaluated and was not makes the scenario INCONCLUSIVE.
 - What an engine cannot do is refused aloud with the reason, and never skipped.
 - PASS: everything asked for was checked and held. FAIL: something did not. INCONCLUSIVE: a fault
   did not fire, or something asked for had nothing to check. ERROR: the engine failed.
