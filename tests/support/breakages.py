@@ -261,7 +261,7 @@ FLEET = (
         what="a successor is not given the input that its predecessor was",
         check=(
             f"{_I}/test_ledger_of_runs.py"
-            "::test_what_was_lost_before_its_first_step_begins_from_its_input"
+            "::test_what_was_lost_before_its_first_step_begins_from_its_input[1]"
         ),
         plant=rewritten(
             Run._input,  # noqa: SLF001

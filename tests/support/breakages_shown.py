@@ -206,7 +206,10 @@ SHOWN = (
     Breakage(
         row="GR-SEC-03",
         what="a task's name is put into the text of a statement",
-        check=f"{_I}/test_guardrails.py::test_a_hostile_name_is_a_name",
+        check=(
+            f"{_I}/test_guardrails.py"
+            "::test_a_hostile_name_is_a_name[sqlite-'; DROP TABLE baton_task; --]"
+        ),
         plant=_in_the_text,
     ),
     Breakage(
