@@ -117,6 +117,9 @@ def test_a_kill_at_any_point_of_a_batch_leaves_each_task_claimed_once_or_claimab
         killer.arm(0)
         taken = {t for t in epochs if house.store.task(t).session_id == victim.id}
         sizes.append(len(taken))
+        for task_id in epochs:
+            # Its event is there with its claim, or neither is.
+            assert house.last(f"task:{task_id}").epoch == house.store.task(task_id).epoch
         for task_id in taken:
             victim.put(_lease_of(house, task_id))
         assert house.bury(victim)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import operator
 import sqlite3
+import subprocess
+import sys
+import zipfile
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, TypedDict
@@ -138,3 +141,20 @@ def test_an_old_policy_and_an_old_scenario_are_read(tmp_path: Path) -> None:
     perform_all([scenario], SimEngine(), seed=1, out=tmp_path / "out")
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert [one["judgement"] for one in summary["scenarios"]] == ["PASS"]
+
+
+def test_an_old_packet_is_verified(command: Command, tmp_path: Path) -> None:
+    """By this version, and by what it carries; a byte that changed since is found by both."""
+    packet = tmp_path / "packet"
+    with zipfile.ZipFile(FILES / "packet.zip") as archive:
+        archive.extractall(packet)
+    own = [sys.executable, "-E", "-S", str(packet / "verify.py")]
+    for spoilt in (False, True):
+        if spoilt:
+            (packet / "decision.json").write_bytes((packet / "decision.json").read_bytes() + b" ")
+        said = command("packet", "verify", str(packet))
+        done = subprocess.run(own, capture_output=True, text=True, timeout=50, check=False)
+        for code, out in ((said.code, said.out), (done.returncode, done.stdout)):
+            assert code == int(spoilt), out
+            assert ("VERIFIED: GO, and " in out) != spoilt
+            assert ("decision.json: was changed" in out) == spoilt

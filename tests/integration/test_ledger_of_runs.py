@@ -144,6 +144,33 @@ def test_runs_write_what_the_model_says(runs: Runs) -> None:
         assert (event.type == EventType.DONE) == ("state_digest" in event.data)
 
 
+def test_a_disturbed_run_comes_to_what_a_calm_one_comes_to(runs: Runs) -> None:
+    """With Send, subgraphs and questions, wherever its workers died: the same state in the end."""
+    calm = finished(runs, Dying())[-1]
+    with runs_on(House.in_memory()[0]) as others:
+        end = finished(others, Dying("first", "a", "b", "c", "d", "leaf"))[-1]
+        others.house.store.close()
+    assert (calm.type, end.type) == ("done", "done")
+    assert calm.data["state_digest"] == end.data["state_digest"]
+
+
+@pytest.mark.parametrize("tries", [1, 2])
+def test_what_was_lost_before_its_first_step_begins_from_its_input(runs: Runs, tries: int) -> None:
+    """However many workers die before the first checkpoint: nothing of the task is forgotten."""
+    runs.house.submit("t-1", value=b'{"seen": ["given"]}')
+    for number in range(tries):
+        member = runs.house.session(f"lost-{number}")
+        assert member.claim().input == ("json", b'{"seen": ["given"]}')
+        runs.house.bury(member)
+    lease = runs.lease()
+    graph = in_a_row(a=lambda _: {"seen": ["a"]}).compile(checkpointer=runs.saver)
+    ended = Run(runs.house.store, runs.saver, graph, lease, lambda _name, _seconds: None).execute()
+    assert ended.how == "done"
+    assert graph.get_state(lease.config).values["seen"] == ["given", "a"]
+    (resumed,) = (one for one in runs.house.store.chain("task:t-1") if one.type == "resumed")
+    assert resumed.data["outcome"] == "restarted"
+
+
 def test_the_counts_of_a_disturbed_run_are_those_of_its_events(runs: Runs) -> None:
     """Effects are recorded once, and each takeover is one step that began again."""
     calm = folded(finished(runs, Dying()))

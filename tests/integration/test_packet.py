@@ -372,6 +372,31 @@ def risks_of(run: Path) -> dict[str, dict[str, Any]]:
     return {one["id"]: one for one in json.loads(derived(gathered(run))["risks.json"])}
 
 
+def test_what_is_unsigned_is_said(good: Path, tmp_path: Path) -> None:
+    """On the front page and among the risks, with what it leaves unproven; a signature ends it."""
+    made = derived(gathered(good))
+    page = made["README.md"].decode()
+    found = risks_of(good)
+    for name in ("UNSIGNED", "SEAL"):
+        assert found[name]["kind"] == "unsigned"
+        assert found[name]["text"].split(":")[0] in page
+    run = shutil.copytree(good, tmp_path / "run")
+    about = json.loads((run / "release.json").read_text())
+    (run / "release.json").write_text(json.dumps({**about, "signed_by": "Ann"}))
+    assert "UNSIGNED" not in risks_of(run)
+    assert "SEAL" in risks_of(run)
+
+
+def test_what_was_not_judged_is_listed(good: Path, tmp_path: Path) -> None:
+    """By name: stages that are taken at their word, engines and scenarios that were not tried."""
+    assert "STAGE-LINT, STAGE-TESTS, REPORT" in risks_of(good)["TAKEN-AT-THEIR-WORD"]["text"]
+    run = shutil.copytree(good, tmp_path / "run")
+    shutil.rmtree(run / "scenarios-proc")
+    assert "ENGINE-proc" in risks_of(run)
+    packets.scenarios(run / "scenarios-proc", "D01")
+    assert risks_of(run)["LEFT-OUT-proc"]["text"] == "1 scenarios were not tried by proc: K01."
+
+
 def test_risks_come_of_facts_and_go_with_them(
     good: Path, files: dict[str, bytes], tmp_path: Path
 ) -> None:

@@ -1,10 +1,13 @@
-"""The built wheel holds what it should, and runs without the checkout."""
+"""The sdist holds what a wheel is built from; that wheel holds what it should, and runs alone."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -16,20 +19,35 @@ from baton import content
 ROOT = Path(__file__).parents[2]
 
 
-def run(*command: str | Path, cwd: Path) -> str:
+def run(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> str:
     """Run ``command`` and return what it printed; fail the test with its errors."""
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built by the hatchling that is installed here, so without any network."""
-    out = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "hatchling", "build", "--target", "wheel", "-d", out, cwd=ROOT)
-    (built,) = out.glob("*.whl")
+def build(target: str, source: Path, out: Path) -> Path:
+    """Build with the hatchling that is installed here, so without any network."""
+    out.mkdir()
+    run(sys.executable, "-m", "hatchling", "build", "--target", target, "-d", out, cwd=source)
+    (built,) = out.iterdir()
     return built
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sdist, unpacked."""
+    folder = tmp_path_factory.mktemp("sdist")
+    with tarfile.open(build("sdist", ROOT, folder / "built")) as archive:
+        archive.extractall(folder, filter="data")
+    (unpacked,) = folder.glob("langgraph_baton-*")
+    return unpacked
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel as whoever has the sdist alone builds it."""
+    return build("wheel", sdist, tmp_path_factory.mktemp("wheel") / "built")
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +108,25 @@ def test_the_installed_package_reads_its_own_content(installed: Path) -> None:
 def test_the_installed_command_runs(installed: Path) -> None:
     """``baton --help`` works where no checkout and no development tool is."""
     assert "usage: baton" in run(installed / "bin" / "baton", "--help", cwd=installed)
+
+
+def test_the_sdist_makes_the_wheel_of_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    """Nothing is missing from it: the two wheels hold the same files."""
+    ours = zipfile.ZipFile(build("wheel", ROOT, tmp_path / "built"))
+    theirs = zipfile.ZipFile(wheel)
+    assert sorted(theirs.namelist()) == sorted(ours.namelist())
+    assert [name for name in ours.namelist() if ours.read(name) != theirs.read(name)] == []
+
+
+@pytest.mark.timeout(180)
+def test_the_demo_runs_from_the_wheel_alone(installed: Path, tmp_path: Path) -> None:
+    """It loses workers and nothing else; without a Prometheus at hand it says so and goes on."""
+    away = f"{installed / 'bin'}:/usr/bin:/bin"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    words = ("--once", "--workers", "2", "--tasks", "3", "--out", str(tmp_path / "out"))
+    printed = run(
+        installed / "bin" / "baton", "demo", *words, cwd=tmp_path, env={**kept, "PATH": away}
+    )
+    assert (tmp_path / "out" / "summary.json").is_file()
+    missing = shutil.which("prometheus", path=away) is None
+    assert ("no Prometheus" in printed) == missing

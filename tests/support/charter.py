@@ -31,6 +31,10 @@ class Row(Protocol):
         """Its id."""
 
     @property
+    def passes_when(self) -> str:
+        """What has to be so."""
+
+    @property
     def checks(self) -> Sequence[str]:
         """Its checks; none while it is unbound."""
 

@@ -16,7 +16,7 @@ import yaml
 
 from baton.cli import command_line
 from baton.domain.gate.facts import evidence_holds, rules_loaded
-from baton.domain.gate.judging import settle
+from baton.domain.gate.judging import Result, settle
 from baton.domain.gate.policy import FAMILIES, Criterion, Kind, Limit, Policy, in_order, seconds_of
 from baton.domain.gate.selftest import flaws
 from baton.domain.gate.telling import junit, markdown
@@ -148,8 +148,6 @@ def test_what_is_about_continuity_cannot_be_waived() -> None:
 def test_a_waiver_ends_and_covers_only_failures(at: str, reason: Reason, status: Status) -> None:
     """Up to and including its day, by the time of the gate and not of whoever replays it."""
     from datetime import datetime
-
-    from baton.domain.gate.judging import Result
 
     waiver = "{criterion: COV-ONE, owner: Ann, reason: known, expires: 2026-12-31}"
     policy = parse("small.yaml", f"{SMALL}waivers:\n  - {waiver}\n")
@@ -390,6 +388,30 @@ def test_the_page_of_a_decision_is_a_table() -> None:
     assert len(re.findall(r"(?<!\\)\|", line)) == 9
     assert "- Evidence: `raw/a.json` at `/data`, SHA-256 `ab`" in text
     assert "<b>" not in text
+
+
+@pytest.mark.parametrize("reason", [Reason.NO_DATA, Reason.THRESHOLD, Reason.TIMEOUT])
+def test_what_rests_on_what_does_not_hold_is_blocked(reason: Reason) -> None:
+    """Of the policy that ships, whichever criterion it is; what rests on others is judged."""
+    policy = parse("release.yaml", TEXT)
+    needed = {name for one in policy.criteria for name in one.needs}
+    assert needed
+    for broken in needed:
+
+        def judge(one: Criterion, broken: str = broken) -> Result:
+            said = reason if one.id == broken else Reason.OK
+            return Result(id=one.id, status=said.status, reason=said, detail="", next_action="")
+
+        bad = {broken}
+        found = {one.id: one for one in settle(policy, 0.0, judge)}
+        for one in in_order(policy.criteria):
+            if not bad.isdisjoint(one.needs):
+                bad.add(one.id)
+                assert found[one.id].reason is Reason.BLOCKED
+                assert found[one.id].status is Status.INCONCLUSIVE
+            elif one.id != broken:
+                assert found[one.id].reason is Reason.OK
+        assert len(bad) > 1
 
 
 def test_criteria_are_judged_after_what_they_need() -> None:

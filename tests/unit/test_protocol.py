@@ -131,6 +131,7 @@ def test_a_silent_peer_is_buried_once() -> None:
         (5.0, 60.0, "the store's clock jumped ahead of ours"),
         (5.0, -60.0, "the store's clock fell behind ours"),
     ],
+    ids=["undertaker", "ahead", "behind"],
 )
 def test_nobody_is_buried_because_somebody_slept(sent_at: float, store_at: float, why: str) -> None:
     """A gap or a step begins the count anew; the next heartbeat on time makes a pair again."""
