@@ -121,6 +121,20 @@ def _rows(cursor: Any) -> Callable[[Sequence[Any]], Row]:
     return lambda values: Row(places, values)
 
 
+def execute_unless_taken(
+    connection: psycopg.Connection[Row], statement: str, parameters: Any
+) -> Row | None:
+    """The first row of a statement that is a transaction of its own.
+
+    Returns:
+        None if it has none, and if a row that it would write is there already: nothing is written.
+    """
+    try:
+        return connection.execute(statement, parameters).fetchone()
+    except psycopg.errors.UniqueViolation:
+        return None
+
+
 def stock_cursor(connection: psycopg.Connection[Row]) -> Any:
     """A cursor as LangGraph's own saver reads by."""
     return connection.cursor(binary=True, row_factory=dict_row)

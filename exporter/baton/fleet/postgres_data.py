@@ -24,7 +24,7 @@ from baton.fleet.clock import StoreClock
 from baton.fleet.lingering import LINGER_SECONDS, Linger
 from baton.fleet.model import Checkpoint, LeaseKey, ParkedWrite
 from baton.fleet.points import Point, reach
-from baton.fleet.postgres_connect import FenceRefused, plain_errors
+from baton.fleet.postgres_connect import FenceRefused, execute_unless_taken, plain_errors
 from baton.fleet.postgres_pool import Pool
 from baton.fleet.postgres_step import step_statement
 from baton.fleet.postgres_write import SQL, PostgresWrite
@@ -295,10 +295,10 @@ class DataTables:
                 None if again else step_statement(key, run_id, worker_id, c, parked, payload, wall)
             )
             if step is not None:
-                found = connection.execute(*step).fetchone()
+                found = execute_unless_taken(connection, *step)
                 if found is not None:
                     return found[0]
-            # Refused, or somebody else appended to the chain meanwhile: this one tells which.
+            # Refused, or one of its rows is taken: this looks anew, and tells which.
             about = (*key, run_id, worker_id, c.checkpoint_id, payload, wall, again)
             checkpoint_ = (c.ns, c.parent_id, c.blob.decode(), c.metadata.decode())
             arrays = (*_arrays(c.channels), *_arrays(row[1:] for _, row in parked))
