@@ -99,11 +99,18 @@ def paired(base: Callable[[], None], candidate: Callable[[], None], rounds: int)
     first: list[Cost] = []
     second: list[Cost] = []
     ours: list[Cost] = []
-    for index in range(rounds):
-        # The order turns round, so that neither side always comes after the other.
-        parts = [(first, base), (ours, candidate), (second, base), (ours, candidate)]
-        for found, work in parts if index % 2 else reversed(parts):
-            found.append(measure(work))
+    # What was there before is no garbage of theirs: to look through it each time takes longer than
+    # they do, and empties the processor's caches.
+    gc.collect()
+    gc.freeze()
+    try:
+        for index in range(rounds):
+            # The order turns round, so that neither side always comes after the other.
+            parts = [(first, base), (ours, candidate), (second, base), (ours, candidate)]
+            for found, work in parts if index % 2 else reversed(parts):
+                found.append(measure(work))
+    finally:
+        gc.unfreeze()
 
     def low(costs: Sequence[Cost], what: str) -> float:
         return min(getattr(cost, what) for cost in costs)

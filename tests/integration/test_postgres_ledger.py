@@ -11,10 +11,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.support.house import House, Member, assert_ledger_holds
+from tests.support.house import House, Member, assert_ledger_holds, write_row
 from tests.support.postgres import house_on
+from tests.support.runs import wait_until
 
-from baton.domain.ledger import FIELDS, Event
+from baton.domain.ledger import FIELDS, Event, task_chain
+from baton.domain.words import EventType
 
 GOLDEN = json.loads(
     (Path(__file__).parents[1] / "unit" / "ledger_vectors.json").read_text(encoding="utf-8")
@@ -155,4 +157,50 @@ def test_two_writers_of_one_chain_queue(house: House) -> None:
     for thread in threads:
         thread.join()
     assert house.types("task:t-1")[2:] == ["step"] * 4
+    assert_ledger_holds(house.events())
+
+
+def test_a_super_step_stands_behind_what_it_waited_for(
+    house: House, server: psycopg.Connection[Any]
+) -> None:
+    """It was sent before its holder's effect was committed, and read the head before that."""
+    house.submit()
+    member = house.session()
+    claim = member.claim()
+    member.put(claim)
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    step = threading.Thread(target=member.put, args=(claim,))
+    with house.store.data.write() as write:
+        head = write.fence(claim.key)
+        step.start()
+        wait_until(lambda: server.execute(waiting).fetchone() == (1,), "a super-step that waits")
+        about = {"task_id": claim.task_id, "run_id": claim.run_id, "worker_id": member.worker_id}
+        write.append(
+            task_chain(claim.task_id),
+            head,
+            EventType.EFFECT,
+            session_id=member.id,
+            epoch=claim.key.epoch,
+            **about,
+        )
+    step.join()
+    assert house.types("task:t-1") == ["submitted", "claimed", "step", "effect", "step"]
+    assert server.execute("SELECT count(*) FROM checkpoints").fetchone() == (2,)
+    assert_ledger_holds(house.events())
+
+
+def test_a_pending_write_that_is_there_already_stands(
+    house: House, server: psycopg.Connection[Any]
+) -> None:
+    """The super-step that brings it once more is durable, and once."""
+    house.submit()
+    member = house.session()
+    claim = member.claim()
+    for blob in (b"first", b"second"):
+        replace, row = write_row(claim.task_id)
+        house.store.data.park(claim.key, [(replace, (*row[:-1], blob))])
+        member.put(claim)
+    assert house.types("task:t-1") == ["submitted", "claimed", "step", "step"]
+    assert server.execute("SELECT blob FROM checkpoint_writes").fetchall() == [(b"first",)]
+    assert server.execute("SELECT count(*) FROM checkpoints").fetchone() == (2,)
     assert_ledger_holds(house.events())

@@ -118,8 +118,25 @@ class Row:
 
 
 def _rows(cursor: Any) -> Callable[[Sequence[Any]], Row]:
-    places = {column.name: place for place, column in enumerate(cursor.description or ())}
+    # ``cursor.description`` would make an object of each column, for every statement.
+    found = cursor.pgresult
+    names = range(found.nfields) if found else ()
+    places = {found.fname(place).decode(): place for place in names}
     return lambda values: Row(places, values)
+
+
+def execute_unless_taken(
+    connection: psycopg.Connection[Row], statement: str, parameters: Any
+) -> Row | None:
+    """The first row of a statement that is a transaction of its own.
+
+    Returns:
+        None if it has none, and if a row that it would write is there already: nothing is written.
+    """
+    try:
+        return connection.execute(statement, parameters).fetchone()
+    except psycopg.errors.UniqueViolation:
+        return None
 
 
 def stock_cursor(connection: psycopg.Connection[Row]) -> Any:
@@ -223,17 +240,16 @@ class Deadlines:
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
 
-    @contextmanager
-    def within(self, connection: psycopg.Connection[Row], seconds: float) -> Iterator[None]:
-        """Give up a connection on which a block takes longer than this."""
+    def begin(self, connection: psycopg.Connection[Row], seconds: float) -> None:
+        """Give up a connection on which a call takes longer than this."""
         # Nobody is woken: this is on the way of every super-step, and the thread looks by itself.
         self._due[connection] = time.monotonic() + seconds
         if self._thread is None:
             self._start()
-        try:
-            yield
-        finally:
-            self._due.pop(connection, None)
+
+    def end(self, connection: psycopg.Connection[Row]) -> None:
+        """The call is over."""
+        self._due.pop(connection, None)
 
     def _start(self) -> None:
         with self._lock:
@@ -258,6 +274,72 @@ class Deadlines:
                 if due < now and self._due.pop(connection, None) is not None:
                     _shut(connection)
             self._now_and_then()
+
+
+class Call:
+    """A block in which a connection answers in time, or is closed; its errors become ours.
+
+    A class, since a generator would cost a super-step several times as much.
+    """
+
+    __slots__ = ("_connection", "_deadlines", "_seconds", "_url")
+
+    def __init__(self, deadlines: Deadlines, connection: Any, url: str, seconds: float) -> None:
+        """Prepare.
+
+        Args:
+            deadlines: who looks for overdue calls.
+            connection: the caller's own.
+            url: for error messages.
+            seconds: the time.
+        """
+        self._deadlines = deadlines
+        self._connection = connection
+        self._url = url
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        """Begin."""
+        self._deadlines.begin(self._connection, self._seconds)
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """End."""
+        self._deadlines.end(self._connection)
+        if error is None:
+            return
+        plain = plain_error(self._url, error) if isinstance(error, psycopg.Error) else error
+        if isinstance(plain, ConnectionCut):
+            self._connection.close()
+        if plain is not error:
+            raise plain from error
+
+
+class Anchor:
+    """The connection that a session keeps, and lends for moments."""
+
+    def __init__(self) -> None:
+        """Begin without one."""
+        self.connection: Any = None
+        self._lock = threading.Lock()
+        self._owner: int | None = None
+
+    @contextmanager
+    def held(self, wait_seconds: float = -1) -> Iterator[Any]:
+        """The connection for one caller alone; None if there is none to be had in time.
+
+        Args:
+            wait_seconds: how long to wait for whoever has it; for ever if negative.
+        """
+        me = threading.get_ident()
+        if self._owner == me or not self._lock.acquire(timeout=wait_seconds):
+            yield None
+            return
+        self._owner = me
+        try:
+            yield None if self.connection is None or self.connection.closed else self.connection
+        finally:
+            self._owner = None
+            self._lock.release()
 
 
 class Listener:
@@ -353,4 +435,4 @@ def options_of(dsn: str) -> str:
 
 def is_idle(connection: psycopg.Connection[Row]) -> bool:
     """Whether no transaction is open on a connection."""
-    return connection.info.transaction_status is TransactionStatus.IDLE
+    return connection.pgconn.transaction_status == TransactionStatus.IDLE

@@ -24,8 +24,9 @@ from baton.fleet.clock import StoreClock
 from baton.fleet.lingering import LINGER_SECONDS, Linger
 from baton.fleet.model import Checkpoint, LeaseKey, ParkedWrite
 from baton.fleet.points import Point, reach
-from baton.fleet.postgres_connect import FenceRefused, plain_errors
+from baton.fleet.postgres_connect import FenceRefused, execute_unless_taken, plain_errors
 from baton.fleet.postgres_pool import Pool
+from baton.fleet.postgres_step import step_statement
 from baton.fleet.postgres_write import SQL, PostgresWrite
 
 #: Between two questions after the outcome of a transaction, in seconds.
@@ -285,26 +286,23 @@ class DataTables:
         parked = self._take(key)
         c = checkpoint
         payload = step_payload(c.digest, c.ns, c.parent_id, c.source, c.step, len(parked))
-        channels = _arrays(c.channels)
 
         def send(connection: Any, again: bool) -> Any:  # noqa: FBT001 - Pool.retry's signature
-            values = (
-                *key,
-                run_id,
-                worker_id,
-                c.checkpoint_id,
-                payload,
-                self._clock.wall_us(),
-                again,
-                c.ns,
-                c.parent_id,
-                c.blob.decode(),
-                c.metadata.decode(),
-                *channels,
-                *_arrays(row[1:] for _, row in parked),
-            )
+            wall = self._clock.wall_us()
             reach(Point.CKPT_WRITE, key.task_id)
-            return connection.execute(SQL["put"], values).fetchone()[0]
+            # Not when it was sent before: it may have taken effect.
+            step = (
+                None if again else step_statement(key, run_id, worker_id, c, parked, payload, wall)
+            )
+            if step is not None:
+                found = execute_unless_taken(connection, *step)
+                if found is not None:
+                    return found[0]
+            # Refused, or one of its rows is taken: this looks anew, and tells which.
+            about = (*key, run_id, worker_id, c.checkpoint_id, payload, wall, again)
+            checkpoint_ = (c.ns, c.parent_id, c.blob.decode(), c.metadata.decode())
+            arrays = (*_arrays(c.channels), *_arrays(row[1:] for _, row in parked))
+            return connection.execute(SQL["put"], (*about, *checkpoint_, *arrays)).fetchone()[0]
 
         try:
             seq = self._fenced(key, send)

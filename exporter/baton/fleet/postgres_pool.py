@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from baton.errors import BatonError, ConnectionCut, ServerFull, StoreBusy, StoreError
@@ -22,6 +23,8 @@ from baton.fleet import postgres_pooler
 from baton.fleet.postgres_connect import (
     CONNECTIONS,
     MOST,
+    Anchor,
+    Call,
     Deadlines,
     Timeouts,
     connect,
@@ -55,34 +58,6 @@ SELECT current_setting('max_connections')::integer
     - coalesce(current_setting('reserved_connections', true)::integer, 0)
     - (SELECT sum(numbackends) FROM pg_stat_database)
 """
-
-
-class Anchor:
-    """The connection that a session keeps, and lends for moments."""
-
-    def __init__(self) -> None:
-        """Begin without one."""
-        self.connection: Any = None
-        self._lock = threading.Lock()
-        self._owner: int | None = None
-
-    @contextmanager
-    def held(self, wait_seconds: float = -1) -> Iterator[Any]:
-        """The connection for one caller alone; None if there is none to be had in time.
-
-        Args:
-            wait_seconds: how long to wait for whoever has it; for ever if negative.
-        """
-        me = threading.get_ident()
-        if self._owner == me or not self._lock.acquire(timeout=wait_seconds):
-            yield None
-            return
-        self._owner = me
-        try:
-            yield None if self.connection is None or self.connection.closed else self.connection
-        finally:
-            self._owner = None
-            self._lock.release()
 
 
 class Pool:
@@ -215,8 +190,7 @@ class Pool:
                     raise
                 threading.Event().wait(_RETRY_EVERY_SECONDS)
 
-    @contextmanager
-    def within(self, connection: Any, seconds: float) -> Iterator[None]:
+    def within(self, connection: Any, seconds: float) -> Call:
         """Whatever is asked of a connection here is answered in time, or it is closed.
 
         Args:
@@ -226,12 +200,7 @@ class Pool:
         Raises:
             ConnectionCut: the connection broke.
         """
-        try:
-            with plain_errors(self.url), self._deadlines.within(connection, seconds):
-                yield
-        except ConnectionCut:
-            connection.close()
-            raise
+        return Call(self._deadlines, connection, self.url, seconds)
 
     # Who gets which
 
@@ -239,30 +208,40 @@ class Pool:
     def _lent(self, *, urgent: bool = False) -> Iterator[Any]:
         # A thread that has a connection may need a second one: it must not wait for itself.
         before = self._in_hand()
-        with ExitStack() as stack:
-            connection = self._find(stack, urgent=urgent or before is not None)
+        connection, give_back = self._find(urgent=urgent or before is not None)
+        try:
             self._mine.connection = connection
-            try:
-                with self.within(connection, self.call_seconds):
-                    yield connection
-            finally:
-                self._mine.connection = before
+            with self.within(connection, self._timeouts.call):
+                yield connection
+        finally:
+            self._mine.connection = before
+            give_back()
 
     def _in_hand(self) -> Any:
         return getattr(self._mine, "connection", None)
 
-    def _find(self, stack: ExitStack, *, urgent: bool) -> Any:
-        connection = None
-        if self._count_out(urgent=urgent):
+    def _find(self, *, urgent: bool) -> tuple[Any, Callable[[], None]]:
+        """A connection, and how it is given back."""
+        connection = self._take_idle(urgent=urgent)
+        if connection is None and self._count_out(urgent=urgent):
             try:
                 connection = self._take(urgent=urgent)
             finally:
                 if connection is None:
                     self._count_in()
-        if connection is None:
-            return self._over_anchor(stack)
-        stack.callback(self._give_back, connection)
-        return connection
+        if connection is not None:
+            return connection, partial(self._give_back, connection)
+        with ExitStack() as stack:
+            connection = self._over_anchor(stack)
+            return connection, stack.pop_all().close
+
+    def _take_idle(self, *, urgent: bool) -> Any:
+        # This is on the way of every super-step, and mostly all there is to it.
+        with self._changed:
+            if not self._idle or not (urgent or self._out < self._share()):
+                return None
+            self._out += 1
+            return self._idle.pop()[0]
 
     def _count_out(self, *, urgent: bool) -> bool:
         """Wait for a turn; returns whether it came, and raises if nothing else is left."""

@@ -29,8 +29,8 @@ from baton.domain.words import Evidence
 from baton.errors import BatonError, ConnectionCut
 from baton.fleet.evidence import OnGone
 from baton.fleet.model import Session
-from baton.fleet.postgres_connect import Listener
-from baton.fleet.postgres_pool import Anchor, Pool
+from baton.fleet.postgres_connect import Anchor, Listener
+from baton.fleet.postgres_pool import Pool
 
 _log = logging.getLogger(__name__)
 
