@@ -29,6 +29,7 @@ lint: ## style, format, types, and whether what is rendered has drifted
 	$(PYTHON_IN_VENV) -m mypy
 	.venv/bin/baton render --check
 	$(PYTHON_IN_VENV) tools/kill_matrix.py --check
+	$(PYTHON_IN_VENV) tools/scenarios.py --check
 
 format: ## put the code into the house format
 	@sh tools/setup.sh dev

@@ -32,9 +32,17 @@ class Traced(TracedDriver):
     told: list[m.Event]
 
 
+class Blind:
+    """Sees nobody's death, and leaves no lock behind."""
+
+    def hold(self, session_id: str) -> None:
+        """There is nobody to see it."""
+
+
 def test_a_renewal_counts_from_the_same_moment_in_the_trace() -> None:
     """Or the worker goes on by one moment, and C13 judges by another."""
     store: Any = memory_store(ManualClock(), numbered("id"))
+    store.evidence = lambda on_gone, on_wake: Blind()  # noqa: ARG005
     config = m.WorkerConfig(worker_id="w", graphs=("g",), interval_seconds=1, ttl_seconds=3)
     driver = Traced(store, config, kind="worker")
     driver.lines, driver.told = [], []
