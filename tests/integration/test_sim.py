@@ -114,6 +114,13 @@ def test_the_same_seed_leaves_the_same_bytes_in_another_process(tmp_path: Path) 
     assert here == there
 
 
+def test_the_same_seed_leaves_the_same_bytes_twice(tmp_path: Path) -> None:
+    """Whatever the hour."""
+    for name in ("one", "two"):
+        perform_all(chosen(["K01"]), SIM, seed=5, out=tmp_path / name)
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
+
+
 def test_another_seed_is_another_course() -> None:
     """Another seed is another course."""
     (scenario,) = chosen(["R02"])

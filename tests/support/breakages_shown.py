@@ -152,7 +152,7 @@ SHOWN = (
     Breakage(
         row="GR-EVID-09",
         what="the host's clock gets into a simulated trial",
-        check=(f"{_I}/test_sim.py::test_the_same_seed_leaves_the_same_bytes_in_another_process"),
+        check=(f"{_I}/test_sim.py::test_the_same_seed_leaves_the_same_bytes_twice"),
         plant=lambda patch: patch.setattr(
             StoreTime,
             "wall_us",
