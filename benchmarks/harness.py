@@ -15,6 +15,9 @@ from dataclasses import dataclass
 #: How far the base may differ from itself before a run says nothing.
 NOISE_MAX = 0.02
 
+#: How many times the rounds that were asked for there are at most, while the base is too noisy.
+PATIENCE = 3
+
 #: From here on a ratio is printed without decimals.
 _WHOLE = 100
 
@@ -87,29 +90,23 @@ class Paired:
     cpu_noise: float
 
 
-def paired(base: Callable[[], None], candidate: Callable[[], None], rounds: int) -> Paired:
+def paired(
+    base: Callable[[], None], candidate: Callable[[], None], rounds: int, *, judged: str = "wall"
+) -> Paired:
     """Measure both, alternating, and the base against itself.
+
+    While the base differs from itself by too much to say anything there are more rounds of the
+    same, up to ``PATIENCE`` times as many: what is looked at is the noise, and never the ratio.
 
     Args:
         base: what it is compared with.
         candidate: what is judged.
         rounds: how often; each round measures the base twice.
+        judged: ``wall`` or ``cpu``, whichever the ratio is taken of.
     """
     first: list[Cost] = []
     second: list[Cost] = []
     ours: list[Cost] = []
-    # What was there before is no garbage of theirs: to look through it each time takes longer than
-    # they do, and empties the processor's caches.
-    gc.collect()
-    gc.freeze()
-    try:
-        for index in range(rounds):
-            # The order turns round, so that neither side always comes after the other.
-            parts = [(first, base), (ours, candidate), (second, base)]
-            for found, work in parts if index % 2 else reversed(parts):
-                found.append(measure(work))
-    finally:
-        gc.unfreeze()
 
     def low(costs: Sequence[Cost], what: str) -> float:
         return min(getattr(cost, what) for cost in costs)
@@ -118,6 +115,21 @@ def paired(base: Callable[[], None], candidate: Callable[[], None], rounds: int)
         a, b = low(first, what), low(second, what)
         return max(a, b) / min(a, b) - 1
 
+    # What was there before is no garbage of theirs: to look through it each time takes longer than
+    # they do, and empties the processor's caches.
+    gc.collect()
+    gc.freeze()
+    try:
+        while len(ours) < rounds * PATIENCE:
+            for _ in range(rounds):
+                # The order turns round, so that neither side always comes after the other.
+                parts = [(first, base), (ours, candidate), (second, base)]
+                for found, work in parts if len(ours) % 2 else reversed(parts):
+                    found.append(measure(work))
+            if noise(judged) <= NOISE_MAX:
+                break
+    finally:
+        gc.unfreeze()
     both = first + second
     return Paired(
         wall=low(ours, "wall") / low(both, "wall"),
