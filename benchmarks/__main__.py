@@ -37,7 +37,7 @@ _ALL: dict[str, Callable[[], list[Figure]]] = {
     "step": lambda: step.figures(rounds=40),
     "takeover": lambda: takeover.figures(kills=12, silences=3),
     "trial": lambda: trial.figures(workers=50, tasks=5000, kills=200, seed=1),
-    "claims": lambda: claims.figures(rounds=15),
+    "claims": lambda: claims.figures(rounds=30),
     "put": lambda: put.figures(rounds=150),
     "wave": wave.figures,
     "scrape": lambda: scrape.figures(rounds=9),

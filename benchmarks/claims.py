@@ -26,7 +26,8 @@ BAR = 1.3
 #: Of so many tasks one waits, and the rest is done.
 _WAITING = 10
 
-_CLAIMS = 20
+#: Of one measurement; all of them together must not take all that wait of the smaller store.
+_CLAIMS = 5
 
 _COLUMNS = (
     "task_id, pool, graph, state, external, epoch, session_id, worker_id, run_id, input_type,"

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 #: How far the base may differ from itself before a run says nothing.
 NOISE_MAX = 0.02
 
+#: How many times the rounds that were asked for there are at most, while the base is too noisy.
+PATIENCE = 3
+
 #: From here on a ratio is printed without decimals.
 _WHOLE = 100
 
@@ -88,29 +91,27 @@ class Paired:
     cpu_noise: float
 
 
-def paired(base: Callable[[], None], candidate: Callable[[], None], rounds: int) -> Paired:
+def paired(
+    base: Callable[[], None],
+    candidate: Callable[[], None],
+    rounds: int,
+    *,
+    judged: Sequence[str] = ("wall",),
+) -> Paired:
     """Measure both, alternating, and the base against itself.
+
+    While the base differs from itself by too much to say anything there are more rounds of the
+    same, up to ``PATIENCE`` times as many: what is looked at is the noise, and never the ratio.
 
     Args:
         base: what it is compared with.
         candidate: what is judged.
         rounds: how often; each round measures both twice.
+        judged: what ratios are taken of: ``wall``, ``cpu``.
     """
     first: list[Cost] = []
     second: list[Cost] = []
     ours: list[Cost] = []
-    # What was there before is no garbage of theirs: to look through it each time takes longer than
-    # they do, and empties the processor's caches.
-    gc.collect()
-    gc.freeze()
-    try:
-        for index in range(rounds):
-            # The order turns round, so that neither side always comes after the other.
-            parts = [(first, base), (ours, candidate), (second, base), (ours, candidate)]
-            for found, work in parts if index % 2 else reversed(parts):
-                found.append(measure(work))
-    finally:
-        gc.unfreeze()
 
     def low(costs: Sequence[Cost], what: str) -> float:
         return min(getattr(cost, what) for cost in costs)
@@ -119,6 +120,20 @@ def paired(base: Callable[[], None], candidate: Callable[[], None], rounds: int)
         a, b = low(first, what), low(second, what)
         return max(a, b) / min(a, b) - 1
 
+    # What was there before is no garbage of theirs: to look through it each time takes longer than
+    # they do, and empties the processor's caches.
+    gc.collect()
+    gc.freeze()
+    try:
+        for index in range(rounds * PATIENCE):
+            # The order turns round, so that neither side always comes after the other.
+            parts = [(first, base), (ours, candidate), (second, base), (ours, candidate)]
+            for found, work in parts if index % 2 else reversed(parts):
+                found.append(measure(work))
+            if (index + 1) % rounds == 0 and max(map(noise, judged)) <= NOISE_MAX:
+                break
+    finally:
+        gc.unfreeze()
     both = first + second
     return Paired(
         wall=low(ours, "wall") / low(both, "wall"),
@@ -130,21 +145,15 @@ def paired(base: Callable[[], None], candidate: Callable[[], None], rounds: int)
     )
 
 
-def table(figures: Sequence[Figure], days: Sequence[str] = ()) -> str:
-    """The figures as people read them, in Markdown.
-
-    Args:
-        figures: a row each.
-        days: when each was measured; without them there is no such column.
-    """
-    rows = [("what", "measured", "bar", "", "detail", *(("day",) if days else ()))]
-    for index, figure in enumerate(figures):
+def table(figures: Sequence[Figure]) -> str:
+    """The figures as people read them, in Markdown."""
+    rows = [("what", "measured", "bar", "", "detail")]
+    for figure in figures:
         sign = "≤" if figure.at_most else "≥"
         unit = figure.unit
         measured = f"{figure.value:.3g}" if figure.value < _WHOLE else f"{figure.value:.0f}"
         bar = f"{sign} {figure.bar:g}{unit}"
-        row = (figure.name, f"{measured}{unit}", bar, figure.verdict, figure.detail)
-        rows.append((*row, *days[index : index + 1]))
+        rows.append((figure.name, f"{measured}{unit}", bar, figure.verdict, figure.detail))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"

@@ -104,7 +104,7 @@ def compare(tracer: str, rounds: int) -> dict[str, float]:
         bare()
         ours()
         # CPU time: what the instruments add is far below what the disk and the scheduler do.
-        result = paired(bare, ours, rounds)
+        result = paired(bare, ours, rounds, judged=("cpu",))
         base = min(measure(bare).cpu for _ in range(rounds))
         _install(tracer, folder)
         # Anew, as some tracers wrap a graph while it is compiled.

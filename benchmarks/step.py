@@ -86,7 +86,7 @@ def figures(rounds: int) -> list[Figure]:
             ours, fleet = fenced(Path(name), synchronous)
             base()
             ours()
-            result = paired(base, ours, rounds)
+            result = paired(base, ours, rounds, judged=("wall", "cpu"))
             fleet.close()
             each = f"stock {result.base_wall / STEPS * 1e6:.0f} µs a step"
             for what, value, limit, noise in (
