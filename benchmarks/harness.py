@@ -145,15 +145,21 @@ def paired(
     )
 
 
-def table(figures: Sequence[Figure]) -> str:
-    """The figures as people read them, in Markdown."""
-    rows = [("what", "measured", "bar", "", "detail")]
-    for figure in figures:
+def table(figures: Sequence[Figure], days: Sequence[str] = ()) -> str:
+    """The figures as people read them, in Markdown.
+
+    Args:
+        figures: a row each.
+        days: when each was measured; without them there is no such column.
+    """
+    rows = [("what", "measured", "bar", "", "detail", *(("day",) if days else ()))]
+    for index, figure in enumerate(figures):
         sign = "≤" if figure.at_most else "≥"
         unit = figure.unit
         measured = f"{figure.value:.3g}" if figure.value < _WHOLE else f"{figure.value:.0f}"
         bar = f"{sign} {figure.bar:g}{unit}"
-        rows.append((figure.name, f"{measured}{unit}", bar, figure.verdict, figure.detail))
+        row = (figure.name, f"{measured}{unit}", bar, figure.verdict, figure.detail)
+        rows.append((*row, *days[index : index + 1]))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
