@@ -24,7 +24,11 @@ _CHUNK = 65_536
 _ASKS_FOR_CRYPT = (80_877_103, 80_877_104)
 
 #: The words by which the text of a statement is known, by the kind of call.
-_MARKS = {Of.HEARTBEATS: b"baton_heartbeat(", Of.CHECKPOINTS: b"baton_put("}
+_MARKS = {
+    Of.HEARTBEATS: (b"baton_heartbeat(",),
+    # A super-step is one plain statement, or a call where that does not do.
+    Of.CHECKPOINTS: (b"INSERT INTO checkpoints ", b"baton_put("),
+}
 
 #: An error as of a lock that was not had in time, and that the server is ready again.
 _FIELDS = b"SERROR\0VERROR\0C55P03\0Mthe trial refuses the call\0\0"
@@ -164,9 +168,9 @@ class Wire:
         if message[:1] == b"\0":
             link.server.sendall(message[1:])
             return
-        mark = None if self._of is None else _MARKS.get(self._of)
+        marks = () if self._of is None else _MARKS.get(self._of, ())
         text = link.text(message)
-        link.swallowing = link.swallowing or (mark is not None and mark in text)
+        link.swallowing = link.swallowing or any(mark in text for mark in marks)
         if not link.swallowing:
             link.server.sendall(message)
         elif message[:1] in (b"S", b"Q"):
