@@ -493,6 +493,9 @@ HOLDER_EVENTS = frozenset(
     }
 )
 
+#: The types by their names.
+_BY_NAME: Mapping[str, EventType] = {type_.value: type_ for type_ in SHAPES}
+
 #: A claim of a task in one of these begins a run; only external tasks are claimed so.
 _OVER = frozenset({_T.DONE, _T.FAILED, _T.INTERRUPTED})
 
@@ -549,9 +552,9 @@ class ChainState:
             self.steps = {}
         self.n, self.hash, self.at = event.n, event.hash, event.at
         self.seq = max(self.seq, event.seq)
-        if event.type not in SHAPES or event.type == _E.FAULT_INJECTED:
+        type_ = _BY_NAME.get(event.type)
+        if type_ is None or type_ is _E.FAULT_INJECTED:
             return
-        type_ = EventType(event.type)
         after = state_after(self, type_, data) or _likely(type_, data)
         if SHAPES[type_].chain == "task":
             self._advance_task(event, type_, data, after)
@@ -753,6 +756,11 @@ def _timed(type_: EventType) -> tuple[str, ...]:
     return tuple(key for key in keys if key.endswith(("_us", "_at")))
 
 
+@cache
+def _lengths(type_: EventType) -> tuple[str, ...]:
+    return tuple(key for key in _timed(type_) if key.endswith("_us"))
+
+
 def _enter(meaning: str, find: Callable[..., Any]) -> str:
     name = find.__name__
     CHECKS[name] = Check(name, meaning, cleandoc(find.__doc__ or ""))
@@ -882,7 +890,8 @@ def word_unknown(seen: Seen) -> str | None:
 @_meaning("An id that correlates the event is missing.")
 def correlation_missing(seen: Seen) -> str | None:
     """A field that the shape of *e* lists among its ids is null or empty."""
-    missing = [name for name in seen.shape.ids if getattr(seen.event, name) in (None, "")]
+    event = seen.event
+    missing = [name for name in seen.shape.ids if getattr(event, name) in (None, "")]
     return f"without {', '.join(missing)}" if missing else None
 
 
@@ -893,14 +902,14 @@ def correlation_mismatch(seen: Seen) -> str | None:
     A new run id comes with ``submitted``, ``resume_requested``, an operator's retry, and the
     claim of a thread of somebody's own runtime that was over; with nothing else.
     """
-    event, before = seen.event, seen.before
-    named = {
-        "task": task_chain(event.task_id or ""),
-        "session": session_chain(event.session_id or ""),
-    }
-    if event.chain != named.get(seen.shape.chain, event.chain):
-        return f"its ids name the chain {named[seen.shape.chain]}"
-    if seen.shape.chain != "task" or before.blind or before.run_id is None:
+    event, before, kind = seen.event, seen.before, seen.shape.chain
+    if kind == "task":
+        named = task_chain(event.task_id or "")
+    else:
+        named = session_chain(event.session_id or "") if kind == "session" else event.chain
+    if event.chain != named:
+        return f"its ids name the chain {named}"
+    if kind != "task" or before.blind or before.run_id is None:
         return None
     if begins_run(before, seen.type, seen.data):
         return f"run {event.run_id} is not new" if event.run_id == before.run_id else None
@@ -978,9 +987,9 @@ def negative_time(seen: Seen) -> str | None:
     event, data = seen.event, seen.data
     if seen.before.at is not None and event.at < seen.before.at:
         return f"{seen.before.at - event.at} us before the event before it"
-    for key in _timed(seen.type):
+    for key in _lengths(seen.type):
         value = data.get(key)
-        if key.endswith("_us") and type(value) is int and value < 0:
+        if type(value) is int and value < 0:
             return f"{key} of {value}"
     if "lost_at" in data:
         passed = (data.get("last_sign_at"), data["lost_at"], event.at)
@@ -1385,8 +1394,8 @@ def non_empty(reading: Reading) -> Tally:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from baton.domain.continuity import judge
@@ -1428,12 +1437,27 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """What was tried beside the performance: nothing that it left can tell of it.
+
+    Attributes:
+        finding: what it came to.
+        otherwise: what becomes of a performance that passed, if it is not met.
+    """
+
+    finding: Finding
+    otherwise: Judgement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """What came of one scenario.
 
     Attributes:
-        verdicts: of all assertions, those included that the scenario does not ask for.
+        verdicts: of all assertions, or where only those asked for are judged, of those.
         asked: the assertions that it asks for.
+        findings: of the performance.
+        beside: what was tried beside it.
     """
 
     judgement: Judgement
@@ -1441,6 +1465,21 @@ class Result:
     verdicts: tuple[Verdict, ...] = ()
     asked: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    beside: tuple[Beside, ...] = ()
+
+    @property
+    def expectations(self) -> tuple[Finding, ...]:
+        """Everything that was expected, of the performance and beside it."""
+        return (*self.findings, *(one.finding for one in self.beside))
+
+
+def with_beside(result: Result, one: Beside) -> Result:
+    """A result that also tells of something that was tried beside the performance."""
+    found = replace(result, beside=(*result.beside, one))
+    if one.finding.met is False and result.judgement is Judgement.PASS:
+        reason = f"{one.finding.name}: {one.finding.text}"
+        return replace(found, judgement=one.otherwise, reason=reason)
+    return found
 
 
 def worst(judgements: Iterable[Judgement]) -> Judgement:
@@ -1490,17 +1529,32 @@ class Wanted:
     silent: tuple[str, ...] = ()
 
 
-def conclude(wanted: Wanted, trial: Trial, fired: Collection[str] | None) -> Result:
+def conclude(
+    wanted: Wanted,
+    trial: Trial,
+    *,
+    fired: Mapping[str, str] | None,
+    unwatched: str = "",
+    asked_only: bool = False,
+) -> Result:
     """Judge a performance.
 
     Args:
         wanted: what the scenario asks for.
         trial: what it left behind.
-        fired: the alerts that fired; None where nothing evaluated them.
+        fired: the alerts that fired, and when; None where nothing evaluated them.
+        unwatched: why nothing evaluated them although something had to; then what asks for an
+            alert, or for its silence, cannot pass.
+        asked_only: judge by the assertions that are asked for, and by no others.
     """
-    verdicts = judge(trial)
-    findings = tuple(_findings(wanted, trial, fired))
+    verdicts = judge(trial, wanted.assertions if asked_only else None)
+    findings = tuple(_findings(wanted, trial, fired, unwatched))
     judgement, reason = _verdict(wanted.assertions, verdicts, findings)
+    if judgement is Judgement.PASS and unwatched:
+        for finding in findings:
+            if finding.met is None:
+                judgement, reason = Judgement.INCONCLUSIVE, f"{finding.name}: {finding.text}"
+                break
     return Result(
         judgement=judgement,
         reason=reason,
@@ -1530,7 +1584,9 @@ def _verdict(
     return Judgement.PASS, ""
 
 
-def _findings(wanted: Wanted, trial: Trial, fired: Collection[str] | None) -> Iterator[Finding]:
+def _findings(
+    wanted: Wanted, trial: Trial, fired: Mapping[str, str] | None, unwatched: str
+) -> Iterator[Finding]:
     events = trial.events
     takeovers = sum(event.type == EventType.CLAIMED and bool(event.reason) for event in events)
     refusals = sum(event.type == EventType.WRITE_REFUSED for event in events)
@@ -1538,24 +1594,21 @@ def _findings(wanted: Wanted, trial: Trial, fired: Collection[str] | None) -> It
     yield _counted("takeovers", wanted.takeovers, takeovers)
     yield _counted("refused writes", wanted.refusals, refusals)
     yield _counted("recognised effects", wanted.duplicates, duplicates)
+    nobody = f"not evaluated: {unwatched}" if unwatched else "not evaluated by this engine"
     for name in wanted.alerts:
         met = None if fired is None else name in fired
-        yield Finding(name=f"alert {name}", met=met, text=_alert_text(met, "fired", "was silent"))
+        yield Finding(name=f"alert {name}", met=met, text=_seen(fired, name, nobody))
     for name in wanted.silent:
         met = None if fired is None else name not in fired
-        yield Finding(
-            name=f"silence of {name}", met=met, text=_alert_text(met, "was silent", "fired")
-        )
+        yield Finding(name=f"silence of {name}", met=met, text=_seen(fired, name, nobody))
 
 
 def _counted(name: str, wanted: Range, found: int) -> Finding:
     return Finding(name=name, met=found in wanted, text=f"{found}, and {wanted} expected")
 
 
-def _alert_text(met: bool | None, yes: str, no: str) -> str:  # noqa: FBT001 - a state of three
-    if met is None:
-        return "not evaluated by this engine"
-    return yes if met else no
+def _seen(fired: Mapping[str, str] | None, name: str, nobody: str) -> str:
+    return nobody if fired is None else fired.get(name, "was silent")
 ''',
     'baton.domain.continuity.contents': r'''"""What a fleet did with its tasks: nothing lost, nothing twice (C1, C2, C4, C7, C8, C11)."""
 
@@ -1582,7 +1635,7 @@ def no_step_lost(reading: Reading) -> Tally:
     as sets, and their numbers have no gap; its effects have the control run's super-steps.
     """
     tally, control = Tally(), reading.trial.control
-    for task_id, wanted in () if control is None else control.tasks.items():
+    for task_id, wanted in () if control is None else control.each():
         if not reading.done(task_id):
             continue
         events = reading.tasks[task_id]
@@ -1612,7 +1665,7 @@ def effects_unique(reading: Reading) -> Tally:
     """
     tally = reading.of_ledger("C2")
     control, sink = reading.trial.control, reading.trial.sink
-    for task_id, wanted in () if control is None else control.tasks.items():
+    for task_id, wanted in () if control is None else control.each():
         if reading.done(task_id):
             found, due = len(effects_of(reading.tasks[task_id])), len(wanted.effects)
             wrong = f"{task_id}: {found} effects, and {due} are due" if found != due else None
@@ -1702,7 +1755,7 @@ def final_state_equal(reading: Reading) -> Tally:
     control run, both under the declared projection, which leaves out ids and times.
     """
     tally, trial = Tally(), reading.trial
-    for task_id, wanted in () if trial.control is None else trial.control.tasks.items():
+    for task_id, wanted in () if trial.control is None else trial.control.each():
         if reading.done(task_id):
             found = (trial.results or {}).get(task_id)
             wrong = None
@@ -1771,7 +1824,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from baton.domain.continuity.concluding import Range, Wanted
+from baton.domain.continuity.concluding import Beside, Finding, Judgement, Range, Wanted
 from baton.domain.continuity.model import (
     CheckpointFact,
     Control,
@@ -1787,13 +1840,24 @@ from baton.domain.continuity.model import (
 from baton.domain.ledger import Event
 
 
-def facts_of(trial: Trial, wanted: Wanted, fired: Iterable[str] | None) -> dict[str, Any]:
+def facts_of(
+    trial: Trial,
+    wanted: Wanted,
+    *,
+    fired: Mapping[str, str] | None,
+    unwatched: str = "",
+    asked_only: bool = False,
+    beside: Iterable[Beside] = (),
+) -> dict[str, Any]:
     """Everything that is judged, but for the events and the trace.
 
     Args:
         trial: what a performance left behind.
         wanted: what the scenario holds against it.
-        fired: the alerts that fired; None where nothing evaluated them.
+        fired: as ``conclude`` takes it.
+        unwatched: as ``conclude`` takes it.
+        asked_only: as ``conclude`` takes it.
+        beside: what was tried beside it.
     """
     counters = trial.counters
     return {
@@ -1816,7 +1880,10 @@ def facts_of(trial: Trial, wanted: Wanted, fired: Iterable[str] | None) -> dict[
         "expected": asdict(trial.expected),
         "mutants_killed": None if trial.mutants_killed is None else sorted(trial.mutants_killed),
         "wanted": asdict(wanted),
-        "fired": None if fired is None else sorted(fired),
+        "fired": None if fired is None else dict(fired),
+        "unwatched": unwatched,
+        "asked_only": asked_only,
+        "beside": [asdict(one) for one in beside],
     }
 
 
@@ -1876,6 +1943,18 @@ def wanted_in(facts: Mapping[str, Any]) -> Wanted:
     )
 
 
+def beside_in(facts: Mapping[str, Any]) -> tuple[Beside, ...]:
+    """What was tried beside it; nothing in what was kept before anything was.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not as it was written.
+    """
+    return tuple(
+        Beside(finding=Finding(**one["finding"]), otherwise=Judgement(one["otherwise"]))
+        for one in facts.get("beside", ())
+    )
+
+
 def _rows(facts: Iterable[Any] | None) -> list[dict[str, Any]] | None:
     return None if facts is None else [asdict(one) for one in facts]
 
@@ -1918,7 +1997,7 @@ from baton.domain.words import EventType, TakeoverReason
 
 _E = EventType
 
-_LETTERS = {
+_LETTERS: dict[str, str] = {
     _E.RELEASED: "F",
     _E.DRAINED: "F",
     _E.INTERRUPTED: "I",
@@ -1963,7 +2042,7 @@ def _letters(event: Event, *, held: bool) -> list[str]:
         if action == "cancel":
             return ["E"]
         return ["F"] if held and action != "retry" else []
-    letter = _LETTERS.get(EventType(event.type)) if event.type in {*EventType} else None
+    letter = _LETTERS.get(event.type)
     return [letter] if letter else []
 ''',
     'baton.domain.continuity.leases': r'''"""Who held what: fenced, exclusive, in order, in time (C3, C5, C6, C9, C10, C12, C13, C14)."""
@@ -2281,6 +2360,10 @@ class Control:
     tasks: Mapping[str, ControlTask]
     projection: tuple[str, ...] = ()
 
+    def each(self) -> list[tuple[str, ControlTask]]:
+        """The tasks in the order of their ids, which is also theirs after they were JSON."""
+        return sorted(self.tasks.items())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointFact:
@@ -2445,8 +2528,8 @@ def effects_of(events: Iterable[Event]) -> tuple[str, ...]:
     places: dict[str, str] = {}
     effects: list[str] = []
     for event in events:
-        data = event.data
         if event.type == EventType.STEP and event.step_id:
+            data = event.data
             names = [part.partition(":")[0] for part in str(data.get("ns", "")).split("|")]
             places[event.step_id] = ":".join([*filter(None, names), str(data.get("step"))])
         elif event.type == EventType.EFFECT:
@@ -2858,8 +2941,9 @@ class Watch:
         if event.type in _EFFECTS:
             self._effect(event, line)
         elif event.type == _E.DONE:
-            # Nothing is written after it, or it breaks C3.
+            # Nothing is written after it, or it breaks C3, until a thread is leased again.
             self._keys.pop(event.chain, None)
+            self._cut.discard(event.chain)
         elif event.type == _E.CLAIMED:
             self._claimed(event, line)
         elif event.type == _E.SESSION_STARTED:
@@ -2886,6 +2970,10 @@ class Watch:
             self.tallies["C2"].check(f"{key[:12]} is recorded twice", first, line)
 
     def _claimed(self, event: Event, line: str) -> None:
+        anew = event.reason is None and event.n > 1 and event.chain not in self._keys
+        if anew and event.data.get("external"):
+            # What an earlier run of the thread recorded was forgotten with its end.
+            self._cut.add(event.chain)
         before = event.data.get("previous_session")
         if event.reason not in _LOSSES or not isinstance(before, str):
             return
@@ -3507,7 +3595,7 @@ def _json(answer: Answer) -> Any:
     if text.startswith(b"<"):
         raise Doubt(Reason.HTML, _shown(text))
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return _DECODER.decode(text.decode(json.detect_encoding(text), "surrogatepass"))
     except json.JSONDecodeError as error:
         cut = error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated")
         reason = Reason.TRUNCATED if cut else Reason.NOT_JSON
@@ -3518,6 +3606,10 @@ def _json(answer: Answer) -> Any:
 
 def _no_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not JSON")
+
+
+#: ``json.loads`` would build one for each answer.
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def _error(answer: Answer) -> Any:
@@ -3646,7 +3738,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from baton.domain.gate import facts
@@ -3723,6 +3815,7 @@ def judge(case: Case) -> Verdict:
     bench = _Bench(case)
     own = bench.self_test()
     results = (own, *settle(case.policy, case.at, bench.judge))
+    by_id = {one.id: one for one in results}
     return Verdict(
         decision=decide(one.status for one in results),
         results=results,
@@ -3731,15 +3824,11 @@ def judge(case: Case) -> Verdict:
                 bench.reference("query", query(one.query, case.at)) for one, _ in CANARIES
             ),
             **{
-                criterion.id: bench.references(criterion, _by_id(results, criterion.id))
+                criterion.id: bench.references(criterion, by_id[criterion.id])
                 for criterion in case.policy.criteria
             },
         },
     )
-
-
-def _by_id(results: Sequence[Result], id_: str) -> Result:
-    return next(one for one in results if one.id == id_)
 
 
 class _Bench:
@@ -3748,6 +3837,11 @@ class _Bench:
     def __init__(self, case: Case) -> None:
         self.case = case
         self.policy = case.policy
+        self._tracks_of = cache(matrix_of)
+        self._asks = {
+            criterion.id: asks_of(criterion, case.policy, case.at)
+            for criterion in case.policy.criteria
+        }
         self._kinds: Mapping[Kind, Callable[[Criterion], Measured]] = {
             Kind.CATALOGUE: self._catalogue,
             Kind.RULES: self._rules,
@@ -3768,6 +3862,7 @@ class _Bench:
                     self.case.at,
                     self._answers(criterion),
                     counts=counts(criterion),
+                    tracks_of=self._tracks_of,
                 )
             if criterion.kind in FROM_LEDGER:
                 self._need_ledger()
@@ -3799,8 +3894,7 @@ class _Bench:
     # Kinds
 
     def _answers(self, criterion: Criterion) -> Mapping[str, Answer]:
-        asks = asks_of(criterion, self.policy, self.case.at)
-        return {role: self.case.answers[ask] for role, ask in asks.items()}
+        return {role: self.case.answers[ask] for role, ask in self._asks[criterion.id].items()}
 
     def _catalogue(self, criterion: Criterion) -> Measured:
         points = vector_of(self._answers(criterion)["query"], self.case.at)
@@ -3868,7 +3962,7 @@ class _Bench:
         pointers = result.measured.pointers if result.measured else {}
         found = [
             self.reference(role, ask, pointers.get(role, "/data"))
-            for role, ask in asks_of(criterion, self.policy, self.case.at).items()
+            for role, ask in self._asks[criterion.id].items()
         ]
         if criterion.kind in FROM_LEDGER and LEDGER in self.case.digests:
             found.append(self._file("ledger", LEDGER, ""))
@@ -4375,7 +4469,13 @@ def trust(found: Coverage, policy: Policy, resets_max: int | None) -> None:
 
 
 def judge_query(
-    criterion: Criterion, policy: Policy, at: float, answers: Mapping[str, Answer], *, counts: bool
+    criterion: Criterion,
+    policy: Policy,
+    at: float,
+    answers: Mapping[str, Answer],
+    *,
+    counts: bool,
+    tracks_of: Callable[[Answer, float, float], Sequence[Track]] = matrix_of,
 ) -> Result:
     """Judge a criterion that is a query.
 
@@ -4385,11 +4485,13 @@ def judge_query(
         at: the time that everything was asked about, Unix seconds.
         answers: by what they are for: ``query``, ``samples``, ``enough``.
         counts: whether the samples are those of a count, which may not fall.
+        tracks_of: ``matrix_of``, or what remembers its results: many criteria rest on the same
+            samples.
     """
     coverage: Coverage | None = None
     try:
         if criterion.samples:
-            tracks = matrix_of(answers["samples"], at, policy.window_seconds)
+            tracks = tracks_of(answers["samples"], at, policy.window_seconds)
             coverage = survey(tracks, policy, at)
             finite(value for track in tracks for value in track.values)
             trust(coverage, policy, criterion.resets_max if counts else None)
@@ -5568,9 +5670,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from json.encoder import encode_basestring_ascii as _quoted
 from operator import attrgetter
 from typing import Any
@@ -5643,7 +5746,7 @@ class Event:
         ``baton.domain.checks`` names an event whose payload cannot be read.
         """
         try:
-            decoded = json.loads(self.payload)
+            decoded = _decoded(self.payload)
         except (ValueError, RecursionError):
             return {}
         return decoded if isinstance(decoded, dict) else {}
@@ -5664,7 +5767,29 @@ def session_chain(session_id: str) -> str:
     return f"session:{session_id}"
 
 
-_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+def _made_once(encoder: json.JSONEncoder) -> Callable[[Any], str]:
+    """What ``encoder.encode`` does, without making its C encoder anew for every call."""
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return encoder.encode
+    separators = (encoder.key_separator, encoder.item_separator)
+    switches = (encoder.sort_keys, encoder.skipkeys, encoder.allow_nan)
+    encode = make(None, encoder.default, _quoted, None, *separators, *switches)
+    return lambda value: "".join(encode(value, 0))
+
+
+_canonical = _made_once(json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False))
+
+
+_scan = json.JSONDecoder().raw_decode
+
+
+def _decoded(payload: str) -> Any:
+    """``json.loads``, at half its cost for what has nothing around it, as canonical JSON has."""
+    if payload[:1] != "{":
+        return json.loads(payload)
+    decoded, end = _scan(payload)
+    return decoded if end == len(payload) else json.loads(payload)
 
 
 def canonical_payload(fields: Mapping[str, Any]) -> str:
@@ -5824,10 +5949,16 @@ def step_payload(
     )
 
 
+_ROW = ("seq", *FIELDS, "hash")
+
+
 def event_from_row(row: tuple[Any, ...]) -> Event:
     """Read back ``(seq, *seal(...))``."""
-    seq, *fields, hash_ = row
-    return Event(**dict(zip(FIELDS, fields, strict=True)), hash=hash_, seq=seq)
+    # Not by ``Event(...)``, which sets the fields of a frozen class one by one: whole ledgers are
+    # read through here.
+    event = object.__new__(Event)
+    event.__dict__.update(zip(_ROW, row, strict=True))
+    return event
 
 
 #: The type of each field of a written event, and those that may be absent.
@@ -5838,6 +5969,14 @@ _TYPES: Mapping[str, type] = {
 _MAY_LACK = frozenset(
     {"task_id", "run_id", "step_id", "worker_id", "session_id", "epoch", "reason"}
 )
+_all_fields = attrgetter(*_TYPES)
+
+#: The types of all fields as most events have them: looked up at once, and not one by one.
+_PLAIN = frozenset(
+    tuple(type(None) if name in lacking else wanted for name, wanted in _TYPES.items())
+    for count in range(len(_MAY_LACK) + 1)
+    for lacking in map(frozenset, combinations(sorted(_MAY_LACK), count))
+)
 
 
 def odd_field(fields: Mapping[str, Any] | Event) -> str | None:
@@ -5846,6 +5985,8 @@ def odd_field(fields: Mapping[str, Any] | Event) -> str | None:
     Args:
         fields: an event, or plain values by name.
     """
+    if isinstance(fields, Event) and tuple(map(type, _all_fields(fields))) in _PLAIN:
+        return None
     for name, wanted in _TYPES.items():
         value = getattr(fields, name) if isinstance(fields, Event) else fields[name]
         # A truth value is a whole number to Python and to nobody else.
@@ -7729,8 +7870,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from baton.domain.continuity import judge
-from baton.domain.continuity.concluding import Judgement, Result, conclude
-from baton.domain.continuity.kept import trial_of, wanted_in
+from baton.domain.continuity.concluding import Judgement, Result, conclude, with_beside
+from baton.domain.continuity.kept import beside_in, trial_of, wanted_in
 from baton.domain.continuity.model import Outcome, Trial
 from baton.domain.figures import failure_bound
 from baton.domain.gate.words import Status
@@ -7829,9 +7970,18 @@ def _judged(evidence: Evidence, place: str) -> tuple[Result, Mapping[str, Any]]:
             [event_from_dict(one) for one in evidence.lines(f"{place}/ledger.jsonl.gz")],
             evidence.lines(f"{place}/trace.jsonl.gz"),
         )
-        return conclude(wanted_in(facts), trial, facts["fired"]), facts
+        result = conclude(
+            wanted_in(facts),
+            trial,
+            fired=facts["fired"],
+            unwatched=facts["unwatched"],
+            asked_only=facts["asked_only"],
+        )
+        for one in beside_in(facts):
+            result = with_beside(result, one)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Unreadable(f"{place}/trial.json.gz", f"is no trial: {error}") from error
+    return result, facts
 
 
 def _apart(evidence: Evidence, place: str, told: Mapping[str, Any], result: Result) -> str:
@@ -7845,7 +7995,7 @@ def _apart(evidence: Evidence, place: str, told: Mapping[str, Any], result: Resu
     ]
     if json.loads(json.dumps(again)) != kept["assertions"]:
         return "the verdicts of its assertions are not those of its evidence"
-    if [asdict(one) for one in result.findings] != kept["expectations"]:
+    if [asdict(one) for one in result.expectations] != kept["expectations"]:
         return "its expectations are not what its evidence shows"
     if told["judgement"] != kept["judgement"] or told["evidence_digest"] != _digest(
         evidence, place
@@ -8550,7 +8700,12 @@ COUNTED = (
     "failed",
     "inconclusive",
     "errors",
+    "tasks",
     "takeovers",
+    "quarantined",
+    "kills",
+    "freezes",
+    "drains",
     "events",
     "faults_planned",
     "faults_fired",
@@ -9018,10 +9173,12 @@ from baton.domain.checks import (
 )
 from baton.domain.ledger import Event
 from baton.domain.shapes import SHAPES
-from baton.domain.words import EventType
 
 #: The version of ``Verifier.to_dict``.
 VERSION = 1
+
+#: What a type's name stands for, without a search among the types for every event.
+_KNOWN = {type_.value: (type_, shape) for type_, shape in SHAPES.items()}
 
 #: Chain heads that were exported elsewhere: the hash of the last event by chain.
 Seal = Mapping[str, str]
@@ -9099,10 +9256,9 @@ class Verifier:
                 if place is field_invalid:
                     return [self._finding(name, event, detail)]
         data = event.data
-        if not UNREADABLE & wrong.keys():
+        if not (wrong and UNREADABLE & wrong.keys()):
             known = before if event.n == before.n + 1 else before.behind_gap()
-            type_ = EventType(event.type)
-            seen = Seen(event, known, type_, SHAPES[type_], data)
+            seen = Seen(event, known, *_KNOWN[event.type], data)
             for name, find in MEANINGS.items():
                 if (detail := find(seen)) is not None:
                     wrong[name] = detail
