@@ -5,7 +5,7 @@ row does not pass; `--only GR-COMP` chooses rows by the beginning of their ids, 
 the result.
 
 `--break` breaks each guardrail instead, one at a time, and asks the check of every other meanwhile:
-exits 1 unless exactly the broken row fails each time, beside those few that its breakage names.
+exits 1 unless exactly the broken row fails each time.
 What it shows is committed in docs/reports/broken-guardrails.json.
 """
 
@@ -79,8 +79,6 @@ def broken_result(found: dict[str, Outcomes]) -> dict[str, Any]:
             {
                 "row": row,
                 "what": by_row[row].what,
-                "also": list(by_row[row].also),
-                "because": by_row[row].because,
                 "asked": len(outcomes),
                 "fails": failing_rows(charter, outcomes),
             }
@@ -95,10 +93,10 @@ def wrong_with_broken(kept: dict[str, Any]) -> list[str]:
     wrong += [
         f"breaking {one['row']} ({one['what']}) fails {', '.join(one['fails']) or 'nothing'}"
         for one in kept["broken"]
-        if set(one["fails"]) != {one["row"], *one["also"]}
+        if one["fails"] != [one["row"]]
     ]
-    known = [(one.row, one.what, list(one.also)) for one in breakages()]
-    if [(one["row"], one["what"], one["also"]) for one in kept["broken"]] != known:
+    known = [(one.row, one.what) for one in breakages()]
+    if [(one["row"], one["what"]) for one in kept["broken"]] != known:
         wrong.append("it is of other breakages; run `python tools/charter.py --break`")
     if kept["checks"] != {one.row: one.check for one in breakages()}:
         wrong.append("it is of other checks; run `python tools/charter.py --break`")

@@ -26,8 +26,6 @@ def test_every_guardrail_has_its_breakage() -> None:
     for row, one in zip(guardrails(), BREAKAGES, strict=True):
         assert any(is_of(one.check, check) for check in row.checks), row.id
         assert one.what
-        assert bool(one.also) == bool(one.because)
-    assert sum(len(one.also) for one in BREAKAGES) <= 7
 
 
 @pytest.mark.timeout(300)
@@ -45,8 +43,7 @@ def test_exactly_the_broken_row_fails(tmp_path: Path) -> None:
         outcomes = found[one.row]
         for check in {one.check, *quick}:
             assert any(is_of(node, check) for node in outcomes), f"{check} was not asked"
-        failing = [row for row in failing_rows(charter, outcomes) if row not in one.also]
-        assert failing == [one.row], outcomes
+        assert failing_rows(charter, outcomes) == [one.row], outcomes
 
 
 def test_the_whole_cross_product_was_kept() -> None:

@@ -20,6 +20,7 @@ import baton
 from baton.cli import command_line
 from baton.cli.reference import arguments_of, leaves
 from baton.observe.exporter import Exporter
+from baton.observe.server import MetricsServer, parse_address
 
 BOTH_STORES = True
 
@@ -98,6 +99,9 @@ def test_servers_listen_on_loopback_unless_they_are_told_otherwise() -> None:
         "baton exporter --listen": "127.0.0.1:9464",
         "baton worker --metrics": None,
     }
+    host, _ = parse_address(addresses["baton exporter --listen"])
+    with MetricsServer(host, 0, collect=dict) as server:
+        assert parse_address(server.address)[0] == "127.0.0.1"
 
 
 HOSTILE = (

@@ -138,8 +138,6 @@ FLEET = (
             lambda found, read: read(found.parent_config) if found.metadata["step"] == 1 else found
         ),
         costly=True,
-        also=("GR-EVID-03",),
-        because="its check begins from a packet that is GO, whose scenarios see it too",
     ),
     Breakage(
         row="GR-REL-03",
@@ -158,8 +156,6 @@ FLEET = (
         what="an operator takes a task away and leaves its epoch as it was",
         check=f"{_I}/test_store_tasks.py::test_epochs_only_rise",
         plant=rewritten(moves.vacate, "int(reason is TakeoverReason.OPERATOR)", "0"),
-        also=("GR-EVID-01",),
-        because="its check begins from the ledger of a whole story, which holds no more",
     ),
     Breakage(
         row="GR-REL-05",
@@ -242,8 +238,6 @@ FLEET = (
             "::test_a_task_that_takes_workers_with_it_runs_alone_and_is_put_aside"
         ),
         plant=lambda patch: patch.setattr(moves.Progress, "fruitless", lambda *_: 0),
-        also=("GR-EVID-01", "GR-EVID-10"),
-        because="their checks begin from the ledger of a whole story, which holds no more",
     ),
     Breakage(
         row="GR-REL-15",

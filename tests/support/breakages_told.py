@@ -16,8 +16,8 @@ from tests.support.breaking import ROOT, Breakage, Plant, rewritten
 from tests.unit import test_durability as durability_checks
 from tests.unit import test_langgraph_only as policy_checks
 
+from baton.cli import tasks
 from baton.domain import compat, ledger
-from baton.domain.gate import words
 from baton.fleet import saver, sqlite_files
 from baton.fleet.model import EPOCH
 from baton.fleet.runner import Run
@@ -145,11 +145,6 @@ def _takes_away(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(guardrail_checks, "SQL", folder)
 
 
-def _another_hash(patch: pytest.MonkeyPatch) -> None:
-    rewritten(ledger.netstring, '{length}:{text},"', '{length}:{text};"')(patch)
-    rewritten(ledger.digest, '{len(text)}:{text},"', '{len(text)}:{text};"')(patch)
-
-
 _METRIC = compat_checks.BROKEN["a label more, which splits every series"][0]
 
 TOLD = (
@@ -231,19 +226,19 @@ TOLD = (
     ),
     Breakage(
         row="GR-COMP-03",
-        what="the gate ends in 5 on NO-GO",
-        check=f"{_U}/test_gate_policy.py::test_exit_codes",
-        plant=lambda patch: patch.setitem(words.EXIT_CODES, words.Decision.NO_GO, 5),  # type: ignore[arg-type]
-        also=("GR-COMP-01",),
-        because="the baseline of the contract holds it too",
+        what="a verb that only looks makes the store that is not there, and ends in 0",
+        check=f"{_I}/test_cli.py::test_a_store_that_is_not_there_is_not_made[tasks list]",
+        plant=rewritten(tasks._open, "create=False", "create=True"),  # noqa: SLF001
     ),
     Breakage(
         row="GR-COMP-04",
-        what="the fields of an event are put together another way before they are hashed",
-        check=f"{_U}/test_ledger.py::test_an_event_is_encoded_and_hashed_as_agreed[full]",
-        plant=_another_hash,
-        also=("GR-COMP-01",),
-        because="the baseline of the contract holds it too",
+        what="two ways to write a letter are one before they are hashed",
+        check=f"{_U}/test_ledger.py::test_an_event_is_encoded_and_hashed_as_agreed[composed]",
+        plant=rewritten(
+            ledger.netstring,
+            "text = value if type(value) is str else str(value)",
+            "text = __import__('unicodedata').normalize('NFC', str(value))",
+        ),
     ),
     Breakage(
         row="GR-COMP-05",

@@ -51,8 +51,6 @@ class Breakage:
         costly: too slow to be asked under every breakage but in the whole cross product.
         apart: about files of the checkout alone, or about another process, neither of which a
             change to this one meets: asked under its own breakage, and once with nothing broken.
-        also: other rows that hold the same thing from another side, and fail with it.
-        because: why they do.
     """
 
     row: str
@@ -61,8 +59,6 @@ class Breakage:
     plant: Plant
     costly: bool = False
     apart: bool = False
-    also: tuple[str, ...] = ()
-    because: str = ""
 
 
 def rewritten(function: Any, old: str, new: str) -> Plant:
