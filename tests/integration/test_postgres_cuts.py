@@ -93,20 +93,22 @@ def test_a_super_step_that_nobody_answers_is_sent_again(
     house.submit()
     member = house.session()
     claim = member.claim()
-    member.put(claim)
-    with proxy.silence():
-        began = threading.Event()
-
-        def put() -> None:
-            began.set()
-            member.put(claim)
-
-        thread = threading.Thread(target=put)
+    for _ in range(2):
+        # The second is prepared in another way than the first, which has no step behind it.
+        member.put(claim)
+    thread = threading.Thread(target=member.put, args=(claim,))
+    with proxy.silence(cut=False):
         thread.start()
-        assert began.wait(PATIENCE_SECONDS)
-        wait_until(lambda: len(types_on(database)) == 4, "the super-step on the server's side")
-    thread.join()
-    assert house.types("task:t-1") == ["submitted", "claimed", "step", "step"]
+        wait_until(lambda: len(types_on(database)) == 5, "the super-step on the server's side")
+        alive = thread.is_alive()
+    try:
+        assert alive
+        # Nothing but the client itself ends its connection.
+        wait_until(lambda: not thread.is_alive(), "a connection that is given up")
+    finally:
+        proxy.cut()
+        thread.join()
+    assert house.types("task:t-1") == ["submitted", "claimed", "step", "step", "step"]
 
 
 def types_on(url: str) -> list[str]:

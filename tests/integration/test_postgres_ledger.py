@@ -17,6 +17,7 @@ from tests.support.runs import wait_until
 
 from baton.domain.ledger import FIELDS, Event, task_chain
 from baton.domain.words import EventType
+from baton.fleet.postgres_data import DataTables
 
 GOLDEN = json.loads(
     (Path(__file__).parents[1] / "unit" / "ledger_vectors.json").read_text(encoding="utf-8")
@@ -87,6 +88,35 @@ def test_the_tail_waits_for_a_writer_that_commits_late(house: House, database: s
         slow.commit()
     after = house.events()
     assert [event.chain for event in after[len(before) :]] == ["task:slow", "task:quick"]
+    assert seqs(after) == sorted(seqs(after))
+
+
+def test_the_tail_waits_for_a_super_step_that_commits_late(
+    house: House, server: psycopg.Connection[Any], database: str
+) -> None:
+    """It has its number and waits for a row; whoever numbered later commits first."""
+    house.submit()
+    member = house.session()
+    claim = member.claim()
+    late = Member(house.store, member.spec, lambda: "late")
+    before = seqs(house.events())
+    step = threading.Thread(target=late.put, args=(claim,))
+    with writing(database) as other, writing(database) as quick:
+        other.execute(
+            "INSERT INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id, checkpoint)"
+            " VALUES (%s, '', %s, '{}')",
+            (claim.task_id, f"{member.id}-late"),
+        )
+        step.start()
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        wait_until(lambda: server.execute(waiting).fetchone() == (1,), "a super-step that waits")
+        quick.execute(APPEND, ("task:quick",))
+        quick.commit()
+        assert seqs(house.events()) == before
+        other.rollback()
+        step.join()
+    after = house.events()
+    assert [event.chain for event in after[len(before) :]] == ["task:t-1", "task:quick"]
     assert seqs(after) == sorted(seqs(after))
 
 
@@ -186,6 +216,21 @@ def test_a_super_step_stands_behind_what_it_waited_for(
     step.join()
     assert house.types("task:t-1") == ["submitted", "claimed", "step", "effect", "step"]
     assert server.execute("SELECT count(*) FROM checkpoints").fetchone() == (2,)
+    assert_ledger_holds(house.events())
+
+
+def test_a_super_step_stands_behind_one_that_went_another_way(house: House) -> None:
+    """Each connection remembers the end of the chain as it has seen it, and may be behind."""
+    house.submit()
+    member = house.session()
+    claim = member.claim()
+    data = house.store.data
+    assert isinstance(data, DataTables)
+    for _ in range(3):
+        member.put(claim)
+        with data._pool.connection():  # noqa: SLF001 - the next one has to go over another
+            member.put(claim)
+    assert house.types("task:t-1")[2:] == ["step"] * 6
     assert_ledger_holds(house.events())
 
 

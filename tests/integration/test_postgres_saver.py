@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -10,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send, interrupt
@@ -19,9 +21,13 @@ from tests.support.runs import Graph, Runs, State, in_a_row, runs_on, says, side
 
 import baton
 from baton.domain.ledger import task_chain
-from baton.errors import LeaseLost, LeaseRequired
+from baton.errors import LeaseLost, LeaseRequired, StoreUnfit
+from baton.fleet.postgres_data import DataTables
 from baton.fleet.store import new_id
 from baton.prove.proc.facts import checkpoints_of
+
+#: Longer than a row of an index may be, and nothing that the server could make shorter.
+LONG = "".join(hashlib.sha256(b"%d" % number).hexdigest() for number in range(200))
 
 
 @pytest.fixture
@@ -160,6 +166,43 @@ def test_a_refused_super_step_leaves_nothing_behind(
     ]
     assert late == [(0,)] * 3
     assert runs.house.last(f"session:{lease.claim.key.session_id}").type == "write_refused"
+
+
+@pytest.mark.parametrize("name", ["a\x00b", LONG])
+def test_what_the_server_cannot_keep_is_refused_whole(
+    runs: Runs, past: psycopg.Connection[Any], name: str
+) -> None:
+    """And not cut short where a text of C would end; the lease goes on."""
+    lease = runs.lease()
+    saver, checkpoint = runs.saver, empty_checkpoint()
+    checkpoint["channel_values"] = {name: [1]}
+    checkpoint["channel_versions"] = {name: "1"}
+    with pytest.raises(StoreUnfit):
+        saver.put(lease.config, checkpoint, {"step": 0}, {name: "1"})
+    assert past.execute("SELECT count(*) FROM checkpoints").fetchone() == (0,)
+    assert past.execute("SELECT count(*) FROM checkpoint_blobs").fetchone() == (0,)
+    assert runs.house.types("task:t-1") == ["submitted", "claimed"]
+    in_a_row(a=says("a")).compile(checkpointer=saver).invoke({"seen": []}, lease.config)
+    assert runs.house.types("task:t-1").count("step") == 3
+
+
+def test_a_plan_that_the_connection_forgot_is_made_anew(runs: Runs) -> None:
+    """Psycopg forgets all of them when a transaction of the same connection is rolled back."""
+    data = runs.saver._data  # noqa: SLF001 - what only a reconnect would bring about
+    assert isinstance(data, DataTables)
+    graph = in_a_row(a=says("a")).compile(checkpointer=runs.saver)
+    lease = runs.lease()
+    graph.invoke({"seen": []}, lease.config, durability="sync")
+    with data._pool.connection() as connection:  # noqa: SLF001 - as above
+        known = "SELECT name FROM pg_prepared_statements WHERE name LIKE 'baton%'"
+        names = [name for (name,) in connection.execute(known)]
+        assert names
+        for name in names:
+            connection.execute(f"DEALLOCATE {name}")
+    graph.invoke({"seen": []}, lease.config, durability="sync")
+    assert runs.house.types("task:t-1").count("step") == 6
+    with data._pool.connection() as connection:  # noqa: SLF001 - as above
+        assert connection.execute(known).fetchall()
 
 
 def test_a_thread_is_pruned_by_its_holder_only(database: str) -> None:

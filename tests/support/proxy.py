@@ -147,14 +147,19 @@ class Proxy:
             self._open = True
 
     @contextmanager
-    def silence(self) -> Iterator[None]:
-        """Lose every answer for a while, and tell nobody."""
+    def silence(self, *, cut: bool = True) -> Iterator[None]:
+        """Lose every answer for a while, and tell nobody.
+
+        Args:
+            cut: end in the end what has lost its answer; else nobody ever does.
+        """
         self.muted = True
         try:
             yield
         finally:
             self.muted = False
-            self.cut()
+            if cut:
+                self.cut()
 
     def close(self) -> None:
         """End everything."""

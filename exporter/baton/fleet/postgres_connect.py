@@ -9,16 +9,15 @@ from __future__ import annotations
 import select
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.pq import TransactionStatus
+from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.rows import dict_row
 
 from baton.errors import (
@@ -42,9 +41,6 @@ _TOO_MUCH = "54"
 
 #: The server ended the connection because its transaction stood still or took too long.
 _ENDED = ("25P03", "25P04")
-
-#: How often overdue calls are looked for, in seconds.
-_WATCH_EVERY_SECONDS = 0.1
 
 #: How the server says that it takes no more connections; libpq hands on no SQLSTATE for it.
 _FULL = ("too many clients", "too many connections", "connection slots are reserved")
@@ -125,18 +121,107 @@ def _rows(cursor: Any) -> Callable[[Sequence[Any]], Row]:
     return lambda values: Row(places, values)
 
 
-def execute_unless_taken(
-    connection: psycopg.Connection[Row], statement: str, parameters: Any
-) -> Row | None:
-    """The first row of a statement that is a transaction of its own.
+#: A value as PostgreSQL's binary protocol has it.
+Value = bytes | None
 
-    Returns:
-        None if it has none, and if a row that it would write is there already: nothing is written.
+#: The numbers of its own types, which are the same on every server.
+_OIDS = {"bytea": 17, "int8": 20, "int4": 23, "text": 25, "jsonb": 3802}
+
+#: Values and results are binary: a text is told by its length, and not by where its NUL is.
+_BINARY = 1
+
+
+def integer(value: int, size: int) -> bytes:
+    """A whole number as an ``int4`` or an ``int8``, by its size in bytes."""
+    return value.to_bytes(size, "big", signed=True)
+
+
+def number(value: bytes) -> int:
+    """A whole number from an ``int4`` or an ``int8``."""
+    return int.from_bytes(value, "big", signed=True)
+
+
+def jsonb(text: bytes) -> bytes:
+    """A JSON text as a ``jsonb``."""
+    return b"\x01" + text
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A statement of which a connection keeps the plan.
+
+    Attributes:
+        name: by which it keeps it.
+        text: with ``$1`` and on.
+        types: of its values, by their names.
     """
-    try:
-        return connection.execute(statement, parameters).fetchone()
-    except psycopg.errors.UniqueViolation:
-        return None
+
+    name: bytes
+    text: bytes
+    types: tuple[str, ...]
+
+
+class Connection(psycopg.Connection[Row]):
+    """A connection that knows what was prepared on it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Begin with nothing."""
+        super().__init__(*args, **kwargs)
+        self._statements: set[bytes] = set()
+        #: What those who use it remember as long as it lasts, by whatever they like.
+        self.notes: dict[Any, Any] = {}
+
+    def ask_prepared(self, statement: Prepared, values: Sequence[Value]) -> list[bytes] | None:
+        """The one row that a statement answers with, which is a transaction of its own.
+
+        ``execute`` finds out anew each time how each value is to be sent, and makes a row of the
+        answer: for a super-step that takes longer than all else that is done here. Only for
+        whoever has the connection to himself.
+
+        Returns:
+            None if there is none, and if a row that it would write is there already: nothing is
+            written.
+        """
+        # Its stubs forget that a value may be NULL.
+        given, formats = cast("Sequence[bytes]", values), [_BINARY] * len(values)
+        for _ in range(2):
+            if statement.name not in self._statements:
+                self._prepare(statement)
+            result = self.pgconn.exec_prepared(
+                statement.name, given, formats, result_format=_BINARY
+            )
+            self._hand_on_notifies()
+            if result.status == ExecStatus.TUPLES_OK:
+                if not result.ntuples:
+                    return None
+                return [result.get_value(0, place) or b"" for place in range(result.nfields)]
+            error = self._error(result)
+            if isinstance(error, psycopg.errors.UniqueViolation):
+                return None
+            if not isinstance(error, psycopg.errors.InvalidSqlStatementName):
+                raise error
+            # psycopg forgets all that is prepared when a transaction is rolled back.
+            self._statements.clear()
+        raise error
+
+    def _prepare(self, statement: Prepared) -> None:
+        oids = [_OIDS[type_] for type_ in statement.types]
+        result = self.pgconn.prepare(statement.name, statement.text, oids)
+        if result.status != ExecStatus.COMMAND_OK:
+            raise self._error(result)
+        self._statements.add(statement.name)
+
+    def _error(self, result: Any) -> psycopg.Error:
+        if self.pgconn.status == ConnStatus.BAD:
+            # What libpq says by itself has no SQLSTATE, by which psycopg would know it.
+            return psycopg.OperationalError(result.get_error_message())
+        return psycopg.errors.error_from_result(result)
+
+    def _hand_on_notifies(self) -> None:
+        # What came in between would otherwise be found when something else comes.
+        while notify := self.pgconn.notifies():
+            if self.pgconn.notify_handler is not None:
+                self.pgconn.notify_handler(notify)
 
 
 def stock_cursor(connection: psycopg.Connection[Row]) -> Any:
@@ -199,8 +284,10 @@ def address_of(url: str) -> tuple[str, int]:
     return str(about.get("host") or "127.0.0.1"), int(about.get("port") or 5432)
 
 
-def plain_error(url: str, error: psycopg.Error) -> Exception:
-    """What one of PostgreSQL's errors means to whoever uses the store."""
+def plain_error(url: str, error: BaseException) -> BaseException:
+    """What one of PostgreSQL's errors means to whoever uses the store; others are what they are."""
+    if not isinstance(error, psycopg.Error):
+        return error
     detail = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     state = error.sqlstate or ""
     if state == _REFUSED:
@@ -223,95 +310,6 @@ def plain_errors(url: str) -> Iterator[None]:
         yield
     except psycopg.Error as error:
         raise plain_error(url, error) from error
-
-
-class Deadlines:
-    """Ends calls that nobody answers, by closing their connection under them."""
-
-    def __init__(self, now_and_then: Callable[[], None]) -> None:
-        """Prepare; the thread starts with the first call.
-
-        Args:
-            now_and_then: what else that thread does, several times a second.
-        """
-        self._now_and_then = now_and_then
-        self._lock = threading.Lock()
-        self._due: dict[psycopg.Connection[Row], float] = {}
-        self._thread: threading.Thread | None = None
-        self._closed = threading.Event()
-
-    def begin(self, connection: psycopg.Connection[Row], seconds: float) -> None:
-        """Give up a connection on which a call takes longer than this."""
-        # Nobody is woken: this is on the way of every super-step, and the thread looks by itself.
-        self._due[connection] = time.monotonic() + seconds
-        if self._thread is None:
-            self._start()
-
-    def end(self, connection: psycopg.Connection[Row]) -> None:
-        """The call is over."""
-        self._due.pop(connection, None)
-
-    def _start(self) -> None:
-        with self._lock:
-            if self._thread is None and not self._closed.is_set():
-                self._thread = threading.Thread(
-                    target=self._run, name="baton-deadlines", daemon=True
-                )
-                self._thread.start()
-
-    def close(self) -> None:
-        """End the thread."""
-        self._closed.set()
-        with self._lock:
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
-
-    def _run(self) -> None:
-        while not self._closed.wait(_WATCH_EVERY_SECONDS):
-            now = time.monotonic()
-            for connection, due in tuple(self._due.items()):
-                if due < now and self._due.pop(connection, None) is not None:
-                    _shut(connection)
-            self._now_and_then()
-
-
-class Call:
-    """A block in which a connection answers in time, or is closed; its errors become ours.
-
-    A class, since a generator would cost a super-step several times as much.
-    """
-
-    __slots__ = ("_connection", "_deadlines", "_seconds", "_url")
-
-    def __init__(self, deadlines: Deadlines, connection: Any, url: str, seconds: float) -> None:
-        """Prepare.
-
-        Args:
-            deadlines: who looks for overdue calls.
-            connection: the caller's own.
-            url: for error messages.
-            seconds: the time.
-        """
-        self._deadlines = deadlines
-        self._connection = connection
-        self._url = url
-        self._seconds = seconds
-
-    def __enter__(self) -> None:
-        """Begin."""
-        self._deadlines.begin(self._connection, self._seconds)
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        """End."""
-        self._deadlines.end(self._connection)
-        if error is None:
-            return
-        plain = plain_error(self._url, error) if isinstance(error, psycopg.Error) else error
-        if isinstance(plain, ConnectionCut):
-            self._connection.close()
-        if plain is not error:
-            raise plain from error
 
 
 class Anchor:
@@ -393,7 +391,8 @@ class Listener:
         return told
 
 
-def _shut(connection: psycopg.Connection[Row]) -> None:
+def shut(connection: Connection) -> None:
+    """End a connection under whoever waits for it."""
     with suppress(OSError, psycopg.Error):
         duplicate = socket.socket(fileno=socket.dup(connection.fileno()))
         try:
@@ -402,7 +401,7 @@ def _shut(connection: psycopg.Connection[Row]) -> None:
             duplicate.close()
 
 
-def connect(dsn: str, url: str) -> psycopg.Connection[Row]:
+def connect(dsn: str, url: str) -> Connection:
     """A connection in autocommit, whose rows are ``Row``.
 
     Args:
@@ -424,8 +423,8 @@ def connect(dsn: str, url: str) -> psycopg.Connection[Row]:
         raise plain_error(url, error) from error
 
 
-def _connect(dsn: str) -> psycopg.Connection[Row]:
-    return psycopg.Connection.connect(dsn, autocommit=True, prepare_threshold=0, row_factory=_rows)
+def _connect(dsn: str) -> Connection:
+    return Connection.connect(dsn, autocommit=True, prepare_threshold=0, row_factory=_rows)
 
 
 def options_of(dsn: str) -> str:

@@ -24,10 +24,13 @@ from baton.fleet.clock import StoreClock
 from baton.fleet.lingering import LINGER_SECONDS, Linger
 from baton.fleet.model import Checkpoint, LeaseKey, ParkedWrite
 from baton.fleet.points import Point, reach
-from baton.fleet.postgres_connect import FenceRefused, execute_unless_taken, plain_errors
+from baton.fleet.postgres_connect import FenceRefused, plain_errors
 from baton.fleet.postgres_pool import Pool
-from baton.fleet.postgres_step import step_statement
+from baton.fleet.postgres_step import LeaseSteps
 from baton.fleet.postgres_write import SQL, PostgresWrite
+
+#: A connection remembers so many leases.
+_LEASES_MAX = 1024
 
 #: Between two questions after the outcome of a transaction, in seconds.
 _ASK_EVERY_SECONDS = 0.05
@@ -66,6 +69,8 @@ class DataTables:
         self.position = 0
         self.on_lost: Callable[[errors.LeaseLost, LeaseKey], None] | None = None
         self._pid = os.getpid()
+        #: What every mark of this store begins with.
+        self._mark: int | None = None
         # Held while parked writes are on their way, so that whoever comes after can wait.
         self._flushing = threading.RLock()
         self._park_lock = threading.Lock()
@@ -290,14 +295,16 @@ class DataTables:
         def send(connection: Any, again: bool) -> Any:  # noqa: FBT001 - Pool.retry's signature
             wall = self._clock.wall_us()
             reach(Point.CKPT_WRITE, key.task_id)
-            # Not when it was sent before: it may have taken effect.
-            step = (
-                None if again else step_statement(key, run_id, worker_id, c, parked, payload, wall)
-            )
-            if step is not None:
-                found = execute_unless_taken(connection, *step)
+            if not again:
+                # Not when it was sent before: it may have taken effect.
+                steps = connection.notes.get(key)
+                if steps is None:
+                    steps = self._steps(connection, key, run_id, worker_id)
+                step = steps.statement(c, parked, payload, wall)
+                found = None if step is None else connection.ask_prepared(*step)
                 if found is not None:
-                    return found[0]
+                    return steps.written(found)
+                steps.forget()
             # Refused, or one of its rows is taken: this looks anew, and tells which.
             about = (*key, run_id, worker_id, c.checkpoint_id, payload, wall, again)
             checkpoint_ = (c.ns, c.parent_id, c.blob.decode(), c.metadata.decode())
@@ -313,6 +320,14 @@ class DataTables:
             self._park_again(key, parked)
             raise
         self.position = max(self.position, seq)
+
+    def _steps(self, connection: Any, key: LeaseKey, run_id: str, worker_id: str) -> LeaseSteps:
+        if self._mark is None:
+            self._mark = int(connection.execute(SQL["mark"]).fetchone()[0])
+        if len(connection.notes) >= _LEASES_MAX:
+            connection.notes.clear()
+        steps = connection.notes[key] = LeaseSteps(key, run_id, worker_id, self._mark)
+        return steps
 
     def delete_thread(self, key: LeaseKey) -> None:
         """Forget a task's checkpoints and pending writes; its ledger stays.

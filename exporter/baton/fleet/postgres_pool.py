@@ -15,17 +15,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from functools import partial
 from typing import Any, TypeVar
 
 from baton.errors import BatonError, ConnectionCut, ServerFull, StoreBusy, StoreError
 from baton.fleet import postgres_pooler
+from baton.fleet.postgres_calls import Call, Deadlines, Loan
 from baton.fleet.postgres_connect import (
     CONNECTIONS,
     MOST,
     Anchor,
-    Call,
-    Deadlines,
     Timeouts,
     connect,
     dsn_of,
@@ -83,16 +81,20 @@ class Pool:
         self._timeouts = timeouts
         self._dsn = dsn_of(dsn, timeouts)
         self._connections = connections
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        #: How many wait for it: to notify nobody takes longer than to give a connection back.
+        self._waiting = 0
         self._idle: list[tuple[Any, float]] = []
         self._out = 0
         self._anchors: list[Anchor] = []
-        self._mine = threading.local()
+        #: What each thread has in hand, as its attribute ``connection``.
+        self.hand = threading.local()
         self._closed = False
         self._full_until = float("-inf")
         #: A pooler in between has been seen to keep a connection for its client.
         self._kept = False
-        self._deadlines = Deadlines(self._give_up_idle)
+        self.deadlines = Deadlines(self._give_up_idle)
         #: Asked of each new connection before it is used.
         self.check: Callable[[Any], None] = lambda connection: None  # noqa: ARG005
 
@@ -154,7 +156,7 @@ class Pool:
         Raises:
             ConnectionCut, StoreBusy, StoreError: as for ``moment``.
         """
-        mine = self._in_hand()
+        mine = getattr(self.hand, "connection", None)
         if mine is not None and not mine.closed:
             with plain_errors(self.url):
                 return mine.execute(statement).fetchone()[0]
@@ -200,28 +202,22 @@ class Pool:
         Raises:
             ConnectionCut: the connection broke.
         """
-        return Call(self._deadlines, connection, self.url, seconds)
+        return Call(self.deadlines, connection, self.url, seconds)
 
     # Who gets which
 
-    @contextmanager
-    def _lent(self, *, urgent: bool = False) -> Iterator[Any]:
-        # A thread that has a connection may need a second one: it must not wait for itself.
-        before = self._in_hand()
-        connection, give_back = self._find(urgent=urgent or before is not None)
-        try:
-            self._mine.connection = connection
-            with self.within(connection, self._timeouts.call):
-                yield connection
-        finally:
-            self._mine.connection = before
-            give_back()
+    def _lent(self, *, urgent: bool = False) -> Loan:
+        return Loan(self, urgent=urgent)
 
-    def _in_hand(self) -> Any:
-        return getattr(self._mine, "connection", None)
+    def find(self, *, urgent: bool) -> tuple[Any, Callable[[], None] | None]:
+        """A connection, and how it is given back unless by ``give_back``.
 
-    def _find(self, *, urgent: bool) -> tuple[Any, Callable[[], None]]:
-        """A connection, and how it is given back."""
+        Args:
+            urgent: it may be one of those that are left free.
+
+        Raises:
+            ConnectionCut, StoreBusy, StoreError: there is none to be had.
+        """
         connection = self._take_idle(urgent=urgent)
         if connection is None and self._count_out(urgent=urgent):
             try:
@@ -230,14 +226,14 @@ class Pool:
                 if connection is None:
                     self._count_in()
         if connection is not None:
-            return connection, partial(self._give_back, connection)
+            return connection, None
         with ExitStack() as stack:
             connection = self._over_anchor(stack)
             return connection, stack.pop_all().close
 
     def _take_idle(self, *, urgent: bool) -> Any:
         # This is on the way of every super-step, and mostly all there is to it.
-        with self._changed:
+        with self._lock:
             if not self._idle or not (urgent or self._out < self._share()):
                 return None
             self._out += 1
@@ -247,10 +243,14 @@ class Pool:
         """Wait for a turn; returns whether it came, and raises if nothing else is left."""
         share = self._share()
         with self._changed:
-            turn = urgent or self._changed.wait_for(lambda: self._out < share, _LONG_SECONDS)
-            if not turn:
-                patience = 0 if self._anchors else self.call_seconds
-                turn = self._changed.wait_for(lambda: self._out < MOST, patience)
+            self._waiting += 1
+            try:
+                turn = urgent or self._changed.wait_for(lambda: self._out < share, _LONG_SECONDS)
+                if not turn:
+                    patience = 0 if self._anchors else self.call_seconds
+                    turn = self._changed.wait_for(lambda: self._out < MOST, patience)
+            finally:
+                self._waiting -= 1
             if not turn and not self._anchors:
                 raise StoreBusy(holder=f"{MOST} other calls of this process")
             self._out += turn
@@ -312,24 +312,22 @@ class Pool:
             if not connection.closed:
                 connection.execute("SET synchronous_commit = off")
 
-    def _give_back(self, connection: Any) -> None:
+    def give_back(self, connection: Any) -> None:
+        """Take back what ``find`` has found among its own."""
         dead: list[Any] = []
-        share = self._share()
-        with self._changed:
+        now = time.monotonic()
+        with self._lock:
             self._out -= 1
-            if connection.closed:
+            room = len(self._idle) + self._out < self._share()
+            if room and is_idle(connection) and not self._closed and now >= self._full_until:
+                self._idle.append((connection, now))
+            elif connection.closed:
                 # Whatever ended this one has most likely ended the others too.
                 dead, self._idle = [one for one, _ in self._idle], []
-            elif (
-                self._closed
-                or len(self._idle) + self._out >= share
-                or self._is_full
-                or not is_idle(connection)
-            ):
-                dead = [connection]
             else:
-                self._idle.append((connection, time.monotonic()))
-            self._changed.notify()
+                dead = [connection]
+            if self._waiting:
+                self._changed.notify()
         for one in dead:
             one.close()
 
@@ -421,4 +419,4 @@ class Pool:
             idle, self._idle = self._idle, []
         for connection, _ in idle:
             connection.close()
-        self._deadlines.close()
+        self.deadlines.close()

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -22,11 +23,17 @@ from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
-from baton.domain.ledger import netstring
+from baton.domain.ledger import made_once, netstring
 from baton.fleet.model import Checkpoint
 from baton.fleet.postgres_connect import stock_cursor
 from baton.fleet.postgres_data import DataTables
 from baton.fleet.saver import FencedSaver, Leases
+
+_BY_NAME = itemgetter(0)
+
+#: Made once: ``json.dumps`` would make one like it for every super-step.
+_SORTED = made_once(json.JSONEncoder(sort_keys=True))
+_PLAIN = made_once(json.JSONEncoder())
 
 
 class FencedPostgresSaver(FencedSaver, PostgresSaver):
@@ -73,7 +80,7 @@ class FencedPostgresSaver(FencedSaver, PostgresSaver):
         inline, apart = _split(checkpoint["channel_values"])
         body = _canonical({**checkpoint, "channel_values": inline})
         changed = {name: version for name, version in new_versions.items() if name in apart}
-        rows = self._dump_blobs(thread_id, ns, apart, changed)
+        channels = [row[2:] for row in self._dump_blobs(thread_id, ns, apart, changed)]
         meta = get_serializable_checkpoint_metadata(config, metadata)
         return Checkpoint(
             ns=ns,
@@ -83,9 +90,9 @@ class FencedPostgresSaver(FencedSaver, PostgresSaver):
             source=metadata.get("source", ""),
             type="",
             blob=body,
-            metadata=json.dumps(meta).encode(),
-            digest=_digest(body, (row[2:] for row in rows)),
-            channels=tuple(row[2:] for row in rows),
+            metadata=_PLAIN(meta).encode(),
+            digest=_digest(body, channels),
+            channels=tuple(channels),
         )
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
@@ -137,7 +144,7 @@ def _as_jsonb(value: float) -> float | int:
 
 def _canonical(checkpoint: Mapping[str, Any]) -> bytes:
     """The checkpoint's own JSON, the same before PostgreSQL has kept it and after."""
-    return json.dumps(checkpoint, sort_keys=True).encode()
+    return _SORTED(checkpoint).encode()
 
 
 def digest_of_stored(checkpoint: str, channels: Iterable[tuple[Any, ...]]) -> str:
@@ -154,7 +161,7 @@ def _digest(body: bytes, channels: Iterable[tuple[Any, ...]]) -> str:
     """SHA-256 over the checkpoint's own JSON and the channels that came with it, as netstrings."""
     # Hashed in one go: to begin a hash, and to go on with it, costs more than these few bytes do.
     parts = [b"%d:" % len(body), body, b","]
-    for channel, version, type_, blob in sorted(channels, key=lambda row: str(row[0])):
+    for channel, version, type_, blob in sorted(channels, key=_BY_NAME):
         about = netstring(channel) + netstring(version) + netstring(type_)
         parts += (about.encode(), b"%d:" % len(blob or b""), bytes(blob or b""), b",")
     return hashlib.sha256(b"".join(parts)).hexdigest()

@@ -57,8 +57,18 @@ SELECT baton_now(), (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::
 """
 
 
+def session_key(session_id: str) -> int:
+    """The key of the advisory lock that a session holds for life."""
+    return _key(f"session/{session_id}")
+
+
+def watcher_key(store_id: str) -> int:
+    """The key of the advisory lock that a store's elected watcher holds."""
+    return _key(f"watcher/{store_id}")
+
+
 def _key(name: str) -> int:
-    """An advisory lock's key; the two highest bits are left to the marks of the tail."""
+    # The two highest bits are left to the marks of the tail.
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) >> 2
 
 
@@ -109,7 +119,7 @@ class ConnectionEvidence:
             on_wake: called when there may be something to claim.
         """
         self._pool = pool
-        self._watcher_key = _key(f"watcher/{store_id}")
+        self._watcher_key = watcher_key(store_id)
         self._on_gone = on_gone
         self._on_wake = on_wake
         self._lock = threading.Condition()
@@ -155,7 +165,7 @@ class ConnectionEvidence:
                 spec.session_id,
                 _Peer(
                     spec.session_id,
-                    _key(f"session/{spec.session_id}"),
+                    session_key(spec.session_id),
                     session.started_at,
                     spec.ttl_us,
                 ),
@@ -269,14 +279,15 @@ class ConnectionEvidence:
 
     def _change_lock(self, connection: Any) -> None:
         wanted, held = self._wanted, self._held
+        assert wanted is not None
         # Not a wait: a connection of ours that the server still believes in may hold it.
         taken = connection.execute(
-            "SELECT pg_try_advisory_lock(%s)", (_key(f"session/{wanted}"),)
+            "SELECT pg_try_advisory_lock(%s)", (session_key(wanted),)
         ).fetchone()[0]
         if not taken:
             return
         if held is not None:
-            connection.execute("SELECT pg_advisory_unlock(%s)", (_key(f"session/{held}"),))
+            connection.execute("SELECT pg_advisory_unlock(%s)", (session_key(held),))
         with self._lock:
             self._held = wanted
             self._lock.notify_all()

@@ -33,53 +33,60 @@ unnest(%s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[])
     AS c (task_id, run_id, epoch, reason, payload)
 
 -- step: a super-step with few rows; nothing if the lease is lost, and an error where a row is taken
-WITH event AS (
-    INSERT INTO baton_event SELECT
-        seq, '1.0.0', %(chain)s, n, at, %(wall)s, 'step', %(task)s, %(run)s, %(step)s, %(worker)s,
-        %(session)s, %(epoch)s, NULL, %(payload)s, prev,
-        encode(sha256(convert_to(%(before)s || length(n::text) || ':' || n || ',' ||
-            length(at::text) || ':' || at || ',' || %(after)s || '64:' || prev || ',',
-            'UTF8')), 'hex')
-    FROM (
-        -- Once the row is ours: first the mark of baton_mark, then the number, as baton_append does.
-        SELECT CASE WHEN pg_advisory_xact_lock_shared(1::bigint << 62
-                | (hashtext(current_schema())::bigint & 16383) << 48
-                | coalesce(pg_sequence_last_value('baton_event_seq'), 0) & 281474976710655)
-                IS NOT NULL
-            THEN nextval('baton_event_seq') END AS seq,
-            head.n + 1 AS n, greatest(baton_now(), head.at) AS at, head.hash AS prev
-        FROM (
-            SELECT FROM baton_task
-            WHERE task_id = %(task)s AND epoch = %(epoch)s AND session_id = %(session)s
-            FOR NO KEY UPDATE
-        ) AS fence, (
-            SELECT n, at, hash FROM baton_event WHERE chain = %(chain)s ORDER BY n DESC LIMIT 1
-        ) AS head
-    ) AS made
-    -- The head is as old as this statement. If the row was waited for and its holder appended,
-    -- (chain, n) is taken: no row but a new one is written here, and ON CONFLICT would cost more.
-    RETURNING seq
+WITH fence AS MATERIALIZED (
+    SELECT FROM baton_task
+    WHERE task_id = %(task)s AND epoch = %(epoch)s AND session_id = %(session)s
+    FOR NO KEY UPDATE
 ), checkpoint AS (
     INSERT INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id,
         checkpoint, metadata)
-    SELECT %(task)s, %(ns)s, %(step)s, %(parent)s, %(body)s::jsonb, %(metadata)s::jsonb FROM event
+    SELECT %(task)s, %(ns)s, %(step)s, %(parent)s, %(body)s, %(metadata)s FROM fence
 )
 
 -- step_channels: goes with it
 , channels AS (
     INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
-    SELECT %(task)s, %(ns)s, c.* FROM event, (VALUES [rows]) AS c
+    SELECT %(task)s, %(ns)s, c.* FROM fence, (VALUES [rows]) AS c
 )
 
 -- step_writes: goes with it
 , writes AS (
     INSERT INTO checkpoint_writes (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path,
         idx, channel, type, blob)
-    SELECT %(task)s, w.* FROM event, (VALUES [rows]) AS w
+    SELECT %(task)s, w.* FROM fence, (VALUES [rows]) AS w
 )
 
--- step_end: ends it
-SELECT seq FROM event
+-- step_event: ends it, behind an event that is given or found
+-- Once the row is ours: first the mark, then the number, as baton_append does; what all marks begin
+-- with was asked for once. An event that was given, or found before the row was waited for, may not
+-- be the last any more: then (chain, n) is taken. No row but a new one is written here, and
+-- ON CONFLICT would cost more.
+INSERT INTO baton_event SELECT
+    seq, '1.0.0', %(chain)s, n, at, %(wall)s, 'step', %(task)s, %(run)s, %(step)s, %(worker)s,
+    %(session)s, %(epoch)s, NULL, %(payload)s, prev,
+    encode(sha256(convert_to([encoding], 'UTF8')), 'hex')
+FROM (
+    SELECT CASE WHEN pg_advisory_xact_lock_shared(%(mark)s
+            | (coalesce(pg_sequence_last_value('baton_event_seq'), 0) & 281474976710655))
+            IS NOT NULL
+        THEN nextval('baton_event_seq') END AS seq,
+        greatest(baton_now(), head.at) AS at,
+        head.n + 1 AS n, head.hash AS prev
+    FROM fence, ([head]) AS head
+) AS made
+RETURNING seq, at, hash, n
+
+-- step_head_found: the last event of the chain
+SELECT n, at, hash FROM baton_event WHERE chain = %(chain)s ORDER BY n DESC LIMIT 1
+
+-- step_head_given: the same, as this connection has seen it
+SELECT %(n)s AS n, %(at)s AS at, %(prev)s AS hash
+
+-- step_encoding_found: what is hashed, around what only the server knows
+concat(%(before)s, length(n::text), ':', n, ',', length(at::text), ':', at, %(after)s, '64:', prev, ',')
+
+-- step_encoding_given: the same; the place and the hash before are known
+concat(%(before)s, length(at::text), ':', at, %(after)s)
 
 -- put: a super-step, whole, whatever it has
 SELECT baton_put(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb,
@@ -240,6 +247,9 @@ SELECT * FROM baton_tail(%s, %s)
 
 -- chain: one chain from its beginning
 SELECT * FROM baton_event WHERE chain = %s ORDER BY n
+
+-- mark: what every mark of this store begins with
+SELECT baton_mark(0)
 
 -- position: how far the ledger goes
 SELECT coalesce(max(seq), 0) FROM baton_event
