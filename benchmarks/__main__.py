@@ -24,6 +24,7 @@ from benchmarks import (
     step,
     takeover,
     trial,
+    watch,
     wave,
 )
 from benchmarks.harness import Figure, table
@@ -36,6 +37,7 @@ _TRIES = 3
 _ALL: dict[str, Callable[[], list[Figure]]] = {
     "step": lambda: step.figures(rounds=40),
     "takeover": lambda: takeover.figures(kills=12, silences=3),
+    "watch": lambda: watch.figures(kills=10),
     "trial": lambda: trial.figures(workers=50, tasks=5000, kills=200, seed=1),
     "claims": lambda: claims.figures(rounds=150),
     "put": lambda: put.figures(rounds=1500),

@@ -8,6 +8,7 @@ a minimum falls with each further try; and a run whose two minima of the base di
 from __future__ import annotations
 
 import gc
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -79,6 +80,21 @@ def measure(work: Callable[[], None]) -> Cost:
         gc.enable()
 
 
+@dataclass(slots=True)
+class _Lowest:
+    """The least that was measured: all of it, kept, would be more and more to look through."""
+
+    wall: float = math.inf
+    cpu: float = math.inf
+
+    def note(self, cost: Cost) -> None:
+        self.wall, self.cpu = min(self.wall, cost.wall), min(self.cpu, cost.cpu)
+
+
+def _nothing() -> None:
+    """Nothing is to be made ready."""
+
+
 @dataclass(frozen=True, slots=True)
 class Paired:
     """Minimum against minimum over all rounds."""
@@ -97,6 +113,7 @@ def paired(
     rounds: int,
     *,
     judged: Sequence[str] = ("wall",),
+    before: tuple[Callable[[], None], Callable[[], None]] = (_nothing, _nothing),
 ) -> Paired:
     """Measure both, alternating, and the base against itself.
 
@@ -108,17 +125,13 @@ def paired(
         candidate: what is judged.
         rounds: how often; each round measures both twice.
         judged: what ratios are taken of: ``wall``, ``cpu``.
+        before: what is done before each try of the one and of the other, and not measured.
     """
-    first: list[Cost] = []
-    second: list[Cost] = []
-    ours: list[Cost] = []
-
-    def low(costs: Sequence[Cost], what: str) -> float:
-        return min(getattr(cost, what) for cost in costs)
+    first, second, ours = _Lowest(), _Lowest(), _Lowest()
 
     def noise(what: str) -> float:
-        a, b = low(first, what), low(second, what)
-        return max(a, b) / min(a, b) - 1
+        a, b = getattr(first, what), getattr(second, what)
+        return float(max(a, b) / min(a, b) - 1)
 
     # What was there before is no garbage of theirs: to look through it each time takes longer than
     # they do, and empties the processor's caches.
@@ -127,19 +140,21 @@ def paired(
     try:
         for index in range(rounds * PATIENCE):
             # The order turns round, so that neither side always comes after the other.
-            parts = [(first, base), (ours, candidate), (second, base), (ours, candidate)]
-            for found, work in parts if index % 2 else reversed(parts):
-                found.append(measure(work))
+            one, other = (base, before[0]), (candidate, before[1])
+            parts = [(first, *one), (ours, *other), (second, *one), (ours, *other)]
+            for found, work, ready in parts if index % 2 else reversed(parts):
+                ready()
+                found.note(measure(work))
             if (index + 1) % rounds == 0 and max(map(noise, judged)) <= NOISE_MAX:
                 break
     finally:
         gc.unfreeze()
-    both = first + second
+    wall, cpu = min(first.wall, second.wall), min(first.cpu, second.cpu)
     return Paired(
-        wall=low(ours, "wall") / low(both, "wall"),
-        cpu=low(ours, "cpu") / low(both, "cpu"),
-        base_wall=low(both, "wall"),
-        base_cpu=low(both, "cpu"),
+        wall=ours.wall / wall,
+        cpu=ours.cpu / cpu,
+        base_wall=wall,
+        base_cpu=cpu,
         wall_noise=noise("wall"),
         cpu_noise=noise("cpu"),
     )

@@ -1,13 +1,13 @@
 """What a fenced put costs on PostgreSQL beside the stock saver's, each commit on the disk.
 
-Both savers write the same checkpoints of the same shape, one after another, each on a thread of
-its own: a put alone, and then a put with the writes of its node before it, as LangGraph makes them.
+Both savers write checkpoints of the same shape, one after another, each on a thread of its own: a
+put alone, and then a put with the writes of its node before it, as LangGraph makes them. A try is
+one super-step, and there are thousands of them: one slow answer of the disk spoils no more than it.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -21,37 +21,50 @@ from benchmarks.harness import NOISE_MAX, Figure, paired
 
 BAR = 1.05
 
-#: Of one measurement, and as few as may be: one slow answer of the disk spoils the whole of it.
-_PUTS = 6
-
-#: Measurements before the first that counts: the server plans a statement anew five times.
-_WARM = 10
+#: Super-steps before the first that counts: the server plans a statement anew five times.
+_WARM = 50
 
 #: What a node of a small agent leaves behind: a list of messages, kept apart from the checkpoint.
 _MESSAGES = [f"message {number}: what was said, and what came of it" for number in range(12)]
 
 
-def _puts(saver: BaseCheckpointSaver[Any], base: RunnableConfig, *, writes: bool) -> None:
-    config, version = base, None
-    for number in range(_PUTS):
-        checkpoint = empty_checkpoint()
+class _Thread:
+    """A thread that goes on, super-step after super-step."""
+
+    def __init__(
+        self, saver: BaseCheckpointSaver[Any], config: RunnableConfig, *, writes: bool
+    ) -> None:
+        self._saver = saver
+        self._base = {**config["configurable"], "checkpoint_ns": ""}
+        self._writes = writes
+        self._number = 0
+        self._version: str | None = None
+        self._checkpoint = empty_checkpoint()
+        self._config: RunnableConfig = {"configurable": self._base}
+
+    def prepare(self) -> None:
+        """What LangGraph does before it comes to the saver, which is not the saver's to answer."""
+        if self._number:
+            configurable = {**self._base, "checkpoint_id": self._checkpoint["id"]}
+            self._config = {"configurable": configurable}
+        self._number += 1
         # New each time, as LangGraph's are: a channel that is there already would cost nothing.
-        version = saver.get_next_version(version, None)
-        checkpoint["channel_values"] = {"n": number, "messages": _MESSAGES}
-        checkpoint["channel_versions"] = {"n": version, "messages": version}
-        if writes and number:
-            saver.put_writes(config, [("n", number), ("messages", _MESSAGES)], uuid.uuid4().hex)
-        before = config["configurable"].get("checkpoint_id")
-        configurable = {**base["configurable"], "checkpoint_ns": ""}
-        if before is not None:
-            configurable["checkpoint_id"] = before
-        config = saver.put(
-            {"configurable": configurable},
-            checkpoint,
-            {"source": "loop", "step": number},
-            {"n": version, "messages": version},
+        self._version = self._saver.get_next_version(self._version, None)
+        self._checkpoint = empty_checkpoint()
+        self._checkpoint["channel_values"] = {"n": self._number, "messages": _MESSAGES}
+        self._checkpoint["channel_versions"] = dict.fromkeys(("n", "messages"), self._version)
+
+    def step(self) -> None:
+        """Make one super-step durable: its node's writes, and its checkpoint."""
+        if self._writes and self._number > 1:
+            values = [("n", self._number), ("messages", _MESSAGES)]
+            self._saver.put_writes(self._config, values, self._checkpoint["id"])
+        self._saver.put(
+            self._config,
+            self._checkpoint,
+            {"source": "loop", "step": self._number},
+            self._checkpoint["channel_versions"],
         )
-        config = {"configurable": {**base["configurable"], **config["configurable"]}}
 
 
 def figures(rounds: int) -> list[Figure]:
@@ -62,31 +75,28 @@ def figures(rounds: int) -> list[Figure]:
         fleet = stack.enter_context(open_fleet(url))
         stock_saver = stack.enter_context(PostgresSaver.from_conn_string(url))
 
-        def stock(*, writes: bool) -> Callable[[], None]:
-            return lambda: _puts(
-                stock_saver, {"configurable": {"thread_id": uuid.uuid4().hex}}, writes=writes
-            )
-
-        def ours(*, writes: bool) -> Callable[[], None]:
-            def run() -> None:
-                _puts(fleet.saver(), lease.config, writes=writes)
-
-            return run
-
         for what, writes in (("put", False), ("put with its node's writes", True)):
-            with fleet.lease(f"t-{uuid.uuid4().hex}") as lease:
-                base, candidate = stock(writes=writes), ours(writes=writes)
-                for _ in range(_WARM):
-                    base()
-                    candidate()
-                result = paired(base, candidate, rounds)
+            name = f"t-{uuid.uuid4().hex}"
+            with fleet.lease(name) as lease:
+                config: RunnableConfig = {"configurable": {"thread_id": f"{name}-stock"}}
+                base = _Thread(stock_saver, config, writes=writes)
+                candidate = _Thread(fleet.saver(), lease.config, writes=writes)
+                for thread in (base, candidate) * _WARM:
+                    thread.prepare()
+                    thread.step()
+                result = paired(
+                    base.step,
+                    candidate.step,
+                    rounds,
+                    before=(base.prepare, candidate.prepare),
+                )
             found.append(
                 Figure(
                     f"PostgreSQL: fenced {what} / stock",
                     result.wall,
                     BAR,
                     at_most=True,
-                    detail=f"stock {result.base_wall / _PUTS * 1e6:.0f} µs, synchronous_commit=on,"
+                    detail=f"stock {result.base_wall * 1e6:.0f} µs, synchronous_commit=on,"
                     f" base against base {result.wall_noise:.1%}",
                     void=result.wall_noise > NOISE_MAX,
                 )
