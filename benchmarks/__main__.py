@@ -44,7 +44,7 @@ _ALL: dict[str, Callable[[], list[Figure]]] = {
     "wave": wave.figures,
     "scrape": lambda: scrape.figures(rounds=100),
     "scrapers": lambda: scrapers.figures(rounds=6),
-    "instruments": lambda: instruments.figures(rounds=200),
+    "instruments": lambda: instruments.figures(rounds=60),
     "heartbeat": lambda: heartbeat.figures(rounds=15),
     "gate": lambda: gate.figures(rounds=40),
     "sim": lambda: sim.figures(worlds=12),

@@ -32,12 +32,23 @@ class Counting(TypedDict):
     n: int
 
 
-def loop_graph(steps: int = STEPS) -> StateGraph[Counting, None, Counting, Counting]:
-    """One node that runs so many times: a super-step is all there is."""
+def loop_graph(
+    begin: Callable[[], None] = lambda: None,
+) -> StateGraph[Counting, None, Counting, Counting]:
+    """One node that runs ``STEPS`` times: a super-step is all there is.
+
+    Args:
+        begin: called as the node begins.
+    """
+
+    def count(state: Counting) -> Counting:
+        begin()
+        return {"n": state["n"] + 1}
+
     builder = StateGraph(Counting)
-    builder.add_node("count", lambda state: {"n": state["n"] + 1})
+    builder.add_node("count", count)
     builder.add_edge(START, "count")
-    builder.add_conditional_edges("count", lambda s: "count" if s["n"] < steps else END)
+    builder.add_conditional_edges("count", lambda s: "count" if s["n"] < STEPS else END)
     return builder
 
 
