@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import Any
 
 import pytest
 
@@ -90,6 +91,15 @@ def test_a_statement_s_name_tells_its_shape() -> None:
     row = _row(3, 5, "ab" * 32)
     found = [_statement(*shape, behind=behind) for shape in shapes for behind in (None, row)]
     assert len({statement.name for statement, _ in filter(None, found)}) == 2 * len(shapes)
+
+
+def test_a_channel_s_version_may_be_a_number() -> None:
+    """As those of graphs and savers that count are; the column that it goes to is a text."""
+    rows: Any = (("c", 7, "msgpack", b"x"),)
+    c = Checkpoint("", "step", "parent", 3, "loop", "", b"{}", b"{}", "digest", rows)
+    found = LeaseSteps(KEY, "run", "worker", 5 << 48).statement(c, [], "{}", 1)
+    assert found is not None
+    assert found[1][-4:] == [b"c", b"7", b"msgpack", b"x"]
 
 
 def test_an_end_that_is_forgotten_is_looked_for() -> None:

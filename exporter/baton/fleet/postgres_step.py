@@ -123,7 +123,8 @@ class LeaseSteps:
             jsonb(c.metadata),
         ]
         for channel, version, type_, blob in c.channels:
-            values += (channel.encode(), version.encode(), type_.encode(), blob)
+            # A version may be a number; the stock saver's column is a text all the same.
+            values += (channel.encode(), str(version).encode(), type_.encode(), blob)
         for _, (_, ns, checkpoint, call, path, place, channel, type_, blob) in parked:
             values += (ns.encode(), checkpoint.encode(), call.encode(), path.encode())
             values += (integer(place, 4), channel.encode(), type_.encode(), blob)
