@@ -34,9 +34,6 @@ TRACER_BAR = 5.0
 
 TRACERS = ("openinference", "openlit", "OpenLLMetry")
 
-#: Steps of one try: a short one finds the processor at its best more often than a long one.
-_STEPS = 40
-
 #: The least of thousands is a step that this machine favoured; so many of them are passed by.
 _LEAST = 10
 

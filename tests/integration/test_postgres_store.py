@@ -18,6 +18,7 @@ from tests.support.runs import wait_until
 from baton.domain.words import TaskState
 from baton.errors import BadInput, BatonError, StoreNewer, StoreUnreachable
 from baton.fleet.model import Claims
+from baton.fleet.postgres_connect import Prepared, connect
 from baton.fleet.postgres_store import SCHEMA
 from baton.fleet.store import new_id, open_store
 
@@ -208,6 +209,20 @@ def test_text_that_postgresql_cannot_keep_is_kept_readable(house: House) -> None
 
     house.store.finish(claim, member.worker_id, EventType.FAILED, {}, "ValueError: a\x00b")
     assert house.store.task("t-1").error == "ValueError: a\N{REPLACEMENT CHARACTER}b"
+
+
+def test_what_is_notified_under_a_prepared_statement_is_handed_on(
+    database: str, past: psycopg.Connection[Any]
+) -> None:
+    """The library keeps it for whoever asks, and a worker that listens would not be woken."""
+    told: list[str] = []
+    statement = Prepared(b"baton_one", b"SELECT 1::int8", ())
+    with closing(connect(database, database)) as connection:
+        connection.add_notify_handler(lambda notify: told.append(notify.payload))
+        connection.execute("LISTEN here")
+        past.execute("SELECT pg_notify('here', 'news')")
+        wait_until(lambda: bool(connection.ask_prepared(statement, []) and told), "the news")
+    assert told == ["news"]
 
 
 def test_counts_hold_under_many_writers(database: str) -> None:

@@ -68,7 +68,8 @@ def watcher_key(store_id: str) -> int:
 
 
 def _key(name: str) -> int:
-    # The two highest bits are left to the marks of the tail.
+    # 62 bits, as the keys of chains have. A mark of the tail has as many, of which 14 are the
+    # schema's: a lock of ours that looked like one would have to stand below the ledger's end too.
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) >> 2
 
 
