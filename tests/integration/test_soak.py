@@ -24,9 +24,9 @@ from baton.prove.soak import checkpoint, fleets, plan, running
 #: A fleet so small that a test can wait for it.
 TINY = fleets.Shape(
     workers=2,
-    seconds=2.0,
+    seconds=4.0,
     apart=(0.3, 0.6),
-    submit_every_seconds=0.25,
+    submit_every_seconds=0.5,
     ttl_seconds=0.6,
     rest_seconds=0.5,
     graphs={"chain": 1},

@@ -10,6 +10,7 @@ from random import Random
 import pytest
 
 from baton.domain.continuity.model import FaultFact
+from baton.fleet.points import Point
 from baton.prove.proc.engine import ProcEngine
 from baton.prove.scenarios.arrivals import Arrivals, Planned
 from baton.prove.scenarios.model import ALL, Do, Fault
@@ -39,9 +40,6 @@ def test_a_cycle_has_kills_silence_and_nothing_that_may_fail_to_happen() -> None
         assert cycle.expect.must_fire == tuple(fault.name for fault in cycle.faults)
         kills = sum(fault.do is Do.SIGKILL for fault in cycle.faults)
         assert kills * 3 > SHAPE.seconds
-        ttl = cycle.timing.ttl_seconds
-        assert cycle.faults[0].do is Do.SIGSTOP
-        assert (cycle.faults[0].for_seconds or 0) >= 2 * ttl
         # Whoever was disturbed is back before it is somebody's turn to disturb it again.
         free = dict.fromkeys(cycle.topology.worker_names, 0.0)
         for fault in cycle.faults:
@@ -53,6 +51,20 @@ def test_a_cycle_has_kills_silence_and_nothing_that_may_fail_to_happen() -> None
                 free[fault.actor] = fault.after_seconds + lasts + SHAPE.rest_seconds
             kinds[kind] += 1
     assert set(kinds) == {"kill", "point", "freeze", "silence", "drain", "all"}
+
+
+def test_the_first_is_silent_beyond_its_ttl_while_it_holds_and_others_are_left_alone() -> None:
+    """The first is silent beyond its TTL while it holds a task, and others can take it over."""
+    for seed in SEEDS:
+        cycle = fleet(seed, SHAPE)
+        first, *others = cycle.faults
+        assert (first.do, first.at) == (Do.SIGSTOP, Point.STEP_BEGIN)
+        assert first.actor in cycle.topology.worker_names
+        assert first.for_seconds is not None
+        assert first.for_seconds >= 2.5 * cycle.timing.ttl_seconds
+        for fault in others:
+            assert fault.after == first.name
+            assert fault.after_seconds > first.for_seconds
 
 
 def test_a_plan_goes_on_from_the_state_of_its_generator() -> None:

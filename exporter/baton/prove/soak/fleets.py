@@ -147,8 +147,11 @@ def _faults(chance: Random, shape: Shape, names: tuple[str, ...]) -> Iterator[Fa
     """One disturbance after another, each of a worker that should be there by then."""
     # In every other cycle one is left alone, to see whether it grows as it works.
     spared = chance.random() < _SPARED
-    rested = dict.fromkeys(names[1:] if spared else names, 0.0)
-    now, number = 0.0, 0
+    disturbed = names[1:] if spared else names
+    first, alone = _first(chance, shape, disturbed)
+    yield first
+    rested = dict.fromkeys(disturbed, 0.0) | {first.actor: alone + shape.rest_seconds}
+    now, number = alone, 1
     kinds, weights = tuple(_KINDS), tuple(_KINDS.values())
     while (now := now + chance.uniform(*shape.apart)) < shape.seconds:
         kind = chance.choices(kinds, weights)[0]
@@ -159,13 +162,11 @@ def _faults(chance: Random, shape: Shape, names: tuple[str, ...]) -> Iterator[Fa
         if not there or (kind == "all" and len(there) < len(names)):
             continue
         number += 1
-        if number == 1:
-            # Without one that is surely found silent, nothing shows that only the silent are.
-            kind = "silence"
         plain = Fault(
             name=f"{kind}-{number}",
             do=Do.SIGKILL,
             actor=chance.choice(there),
+            after=first.name,
             after_seconds=round(now, 3),
             back_after_seconds=round(chance.uniform(0.2, 1.0), 3),
         )
@@ -174,6 +175,26 @@ def _faults(chance: Random, shape: Shape, names: tuple[str, ...]) -> Iterator[Fa
         hit = names if kind == "all" else () if kind == "point" else (fault.actor,)
         rested |= dict.fromkeys(hit, now + lasts + shape.rest_seconds)
         yield fault
+
+
+def _first(chance: Random, shape: Shape, disturbed: tuple[str, ...]) -> tuple[Fault, float]:
+    """One that is surely found silent, without which nothing shows that only the silent are.
+
+    It stands still at the beginning of a step, so that it holds a task; and everything else waits
+    until it goes on, so that somebody is there to take the task over.
+
+    Returns:
+        The fault, and for how many seconds after it the others have to wait.
+    """
+    lasts = round(chance.uniform(2.5, 3.5) * shape.ttl_seconds, 3)
+    fault = Fault(
+        name="silence-1",
+        do=Do.SIGSTOP,
+        actor=chance.choice(disturbed),
+        at=Point.STEP_BEGIN,
+        for_seconds=lasts,
+    )
+    return fault, lasts
 
 
 def _point(plain: Fault, chance: Random, _: float) -> Fault:
@@ -185,16 +206,10 @@ def _freeze(plain: Fault, chance: Random, ttl: float) -> Fault:
     return replace(plain, do=Do.SIGSTOP, for_seconds=seconds, back_after_seconds=None)
 
 
-def _silence(plain: Fault, chance: Random, ttl: float) -> Fault:
-    frozen = _freeze(plain, chance, ttl)
-    return replace(frozen, for_seconds=round(chance.uniform(2.0, 3.0) * ttl, 3))
-
-
 _MAKERS: dict[str, Callable[[Fault, Random, float], Fault]] = {
     "kill": lambda plain, *_: plain,
     "point": _point,
     "freeze": _freeze,
-    "silence": _silence,
     "drain": lambda plain, *_: replace(plain, do=Do.SIGTERM),
     "all": lambda plain, *_: replace(plain, actor=ALL),
 }
