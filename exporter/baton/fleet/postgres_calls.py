@@ -94,8 +94,10 @@ class Call:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         """End."""
         self._deadlines.end(self._connection)
-        if error is None:
-            return
+        if error is not None:
+            self._raise_plain(error)
+
+    def _raise_plain(self, error: BaseException) -> None:
         plain = plain_error(self._url, error)
         if isinstance(plain, ConnectionCut):
             self._connection.close()
@@ -103,17 +105,20 @@ class Call:
             raise plain from error
 
 
+class Hand(threading.local):
+    """What each thread has in hand."""
+
+    connection: Any = None
+
+
 class Lender(Protocol):
     """Whose connections are lent: a pool."""
 
     url: str
     deadlines: Deadlines
-    #: What each thread has in hand, as its attribute ``connection``.
-    hand: threading.local
-
-    @property
-    def call_seconds(self) -> float:
-        """How long a call may take."""
+    hand: Hand
+    #: How long a call may take.
+    call_seconds: float
 
     def find(self, *, urgent: bool) -> tuple[Any, Callable[[], None] | None]:
         """A connection, and how it is given back unless by ``give_back``."""
@@ -134,6 +139,9 @@ class Loan(Call):
             lender: whose connection it will be.
             urgent: it may be one of those that are left free.
         """
+        # Its base's own would be one call more on the way of every super-step, as would its end.
+        self._deadlines, self._seconds = lender.deadlines, lender.call_seconds
+        self._url = lender.url
         self._lender = lender
         self._urgent = urgent
 
@@ -144,18 +152,20 @@ class Loan(Call):
             ConnectionCut, StoreBusy, StoreError: there is none to be had.
         """
         lender = self._lender
+        hand = lender.hand
         # A thread that has a connection may need a second one: it must not wait for itself.
-        before = self._before = getattr(lender.hand, "connection", None)
+        before = self._before = hand.connection
         connection, self._otherwise = lender.find(urgent=self._urgent or before is not None)
-        lender.hand.connection = connection
-        super().__init__(lender.deadlines, connection, lender.url, lender.call_seconds)
-        super().__enter__()
+        hand.connection = self._connection = connection
+        self._deadlines.begin(connection, self._seconds)
         return connection
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """End, and give it back."""
+        self._deadlines.end(self._connection)
         try:
-            super().__exit__(kind, error, trace)
+            if error is not None:
+                self._raise_plain(error)
         finally:
             self._lender.hand.connection = self._before
             if self._otherwise is None:

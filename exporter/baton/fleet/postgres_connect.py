@@ -127,6 +127,9 @@ Value = bytes | None
 #: The numbers of its own types, which are the same on every server.
 _OIDS = {"bytea": 17, "int8": 20, "int4": 23, "text": 25, "jsonb": 3802}
 
+#: As plain numbers, which is how libpq tells them: an enumeration's members are slow to come by.
+_ROWS, _IDLE = int(ExecStatus.TUPLES_OK), int(TransactionStatus.IDLE)
+
 #: Values and results are binary: a text is told by its length, and not by where its NUL is.
 _BINARY = 1
 
@@ -191,7 +194,7 @@ class Connection(psycopg.Connection[Row]):
                 statement.name, given, formats, result_format=_BINARY
             )
             self._hand_on_notifies()
-            if result.status == ExecStatus.TUPLES_OK:
+            if result.status == _ROWS:
                 if not result.ntuples:
                     return None
                 return [result.get_value(0, place) or b"" for place in range(result.nfields)]
@@ -434,4 +437,4 @@ def options_of(dsn: str) -> str:
 
 def is_idle(connection: psycopg.Connection[Row]) -> bool:
     """Whether no transaction is open on a connection."""
-    return connection.pgconn.transaction_status == TransactionStatus.IDLE
+    return connection.pgconn.transaction_status == _IDLE

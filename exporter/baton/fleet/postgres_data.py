@@ -312,10 +312,10 @@ class DataTables:
             return connection.execute(SQL["put"], (*about, *checkpoint_, *arrays)).fetchone()[0]
 
         try:
-            seq = self._fenced(key, send)
-        except errors.LeaseLost:
+            seq = self._pool.retry(send)
+        except FenceRefused as refused:
             # Its parked writes are refused with it, not kept for a later try.
-            raise
+            raise errors.LeaseLost(key.task_id, key.epoch) from refused
         except BaseException:
             self._park_again(key, parked)
             raise

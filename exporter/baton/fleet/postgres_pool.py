@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from baton.errors import BatonError, ConnectionCut, ServerFull, StoreBusy, StoreError
 from baton.fleet import postgres_pooler
-from baton.fleet.postgres_calls import Call, Deadlines, Loan
+from baton.fleet.postgres_calls import Call, Deadlines, Hand, Loan
 from baton.fleet.postgres_connect import (
     CONNECTIONS,
     MOST,
@@ -79,6 +79,8 @@ class Pool:
         """
         self.url = url
         self._timeouts = timeouts
+        #: After how long this side gives up a connection on which nobody answers.
+        self.call_seconds = timeouts.call
         self._dsn = dsn_of(dsn, timeouts)
         self._connections = connections
         self._lock = threading.Lock()
@@ -88,8 +90,9 @@ class Pool:
         self._idle: list[tuple[Any, float]] = []
         self._out = 0
         self._anchors: list[Anchor] = []
-        #: What each thread has in hand, as its attribute ``connection``.
-        self.hand = threading.local()
+        #: How many are for data, in normal operation.
+        self._share = max(1, connections)
+        self.hand = Hand()
         self._closed = False
         self._full_until = float("-inf")
         #: A pooler in between has been seen to keep a connection for its client.
@@ -97,11 +100,6 @@ class Pool:
         self.deadlines = Deadlines(self._give_up_idle)
         #: Asked of each new connection before it is used.
         self.check: Callable[[Any], None] = lambda connection: None  # noqa: ARG005
-
-    @property
-    def call_seconds(self) -> float:
-        """After how long this side gives up a connection on which nobody answers."""
-        return self._timeouts.call
 
     # Calls
 
@@ -125,12 +123,17 @@ class Pool:
         Raises:
             ConnectionCut: the server stays away for longer than a call may take.
         """
-
-        def attempt(again: bool) -> T:  # noqa: FBT001 - as above
-            with self._lent() as connection:
-                return call(connection, again)
-
-        return self._until_answered(attempt, self._timeouts.call)
+        # Spelt out, without ``_until_answered``: this is on the way of every super-step.
+        give_up_at = time.monotonic() + 2 * self.call_seconds
+        again = False
+        while True:
+            try:
+                with Loan(self, urgent=False) as connection:
+                    return call(connection, again)
+            except ConnectionCut:
+                if not self._waits(give_up_at):
+                    raise
+                again = True
 
     def moment(self, call: Callable[[Any, bool], T]) -> T:
         """``retry`` for what takes a moment and need not wait for the disk: over an anchor.
@@ -156,7 +159,7 @@ class Pool:
         Raises:
             ConnectionCut, StoreBusy, StoreError: as for ``moment``.
         """
-        mine = getattr(self.hand, "connection", None)
+        mine = self.hand.connection
         if mine is not None and not mine.closed:
             with plain_errors(self.url):
                 return mine.execute(statement).fetchone()[0]
@@ -187,10 +190,16 @@ class Pool:
             try:
                 return attempt(again)
             except ConnectionCut:
-                again = True
-                if time.monotonic() >= give_up_at or self._closed:
+                if not self._waits(give_up_at):
                     raise
-                threading.Event().wait(_RETRY_EVERY_SECONDS)
+                again = True
+
+    def _waits(self, give_up_at: float) -> bool:
+        """Wait for a moment before the next try, if there is to be one."""
+        if time.monotonic() >= give_up_at or self._closed:
+            return False
+        threading.Event().wait(_RETRY_EVERY_SECONDS)
+        return True
 
     def within(self, connection: Any, seconds: float) -> Call:
         """Whatever is asked of a connection here is answered in time, or it is closed.
@@ -218,8 +227,13 @@ class Pool:
         Raises:
             ConnectionCut, StoreBusy, StoreError: there is none to be had.
         """
-        connection = self._take_idle(urgent=urgent)
-        if connection is None and self._count_out(urgent=urgent):
+        # This is on the way of every super-step, and mostly all there is to it.
+        with self._lock:
+            if self._idle and (urgent or self._out < self._share):
+                self._out += 1
+                return self._idle.pop()[0], None
+        connection = None
+        if self._count_out(urgent=urgent):
             try:
                 connection = self._take(urgent=urgent)
             finally:
@@ -231,21 +245,12 @@ class Pool:
             connection = self._over_anchor(stack)
             return connection, stack.pop_all().close
 
-    def _take_idle(self, *, urgent: bool) -> Any:
-        # This is on the way of every super-step, and mostly all there is to it.
-        with self._lock:
-            if not self._idle or not (urgent or self._out < self._share()):
-                return None
-            self._out += 1
-            return self._idle.pop()[0]
-
     def _count_out(self, *, urgent: bool) -> bool:
         """Wait for a turn; returns whether it came, and raises if nothing else is left."""
-        share = self._share()
         with self._changed:
             self._waiting += 1
             try:
-                turn = urgent or self._changed.wait_for(lambda: self._out < share, _LONG_SECONDS)
+                turn = urgent or self._changed.wait_for(self._has_share, _LONG_SECONDS)
                 if not turn:
                     patience = 0 if self._anchors else self.call_seconds
                     turn = self._changed.wait_for(lambda: self._out < MOST, patience)
@@ -256,8 +261,8 @@ class Pool:
             self._out += turn
             return turn
 
-    def _share(self) -> int:
-        return max(1, self._connections - len(self._anchors))
+    def _has_share(self) -> bool:
+        return self._out < self._share
 
     def _count_in(self) -> None:
         with self._changed:
@@ -318,7 +323,7 @@ class Pool:
         now = time.monotonic()
         with self._lock:
             self._out -= 1
-            room = len(self._idle) + self._out < self._share()
+            room = len(self._idle) + self._out < self._share
             if room and is_idle(connection) and not self._closed and now >= self._full_until:
                 self._idle.append((connection, now))
             elif connection.closed:
@@ -401,16 +406,21 @@ class Pool:
         anchor.connection = connection
         if anchor not in self._anchors:
             self._anchors.append(anchor)
+            self._share_anew()
         return connection
 
     def close_anchor(self, anchor: Anchor) -> None:
         """Take an anchor's connection away and close it."""
         if anchor in self._anchors:
             self._anchors.remove(anchor)
+            self._share_anew()
         with anchor.held():
             connection, anchor.connection = anchor.connection, None
             if connection is not None:
                 connection.close()
+
+    def _share_anew(self) -> None:
+        self._share = max(1, self._connections - len(self._anchors))
 
     def close(self) -> None:
         """Close what is idle, and the rest as it is given back."""
