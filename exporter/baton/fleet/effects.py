@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, cast
 
+from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.config import get_config
 from langgraph.runtime import get_runtime
@@ -116,7 +117,7 @@ class Effect:
                 result.close()
                 raise BadInput(detail="baton.once needs the async function itself, to await it")
             found = self._record(result)
-        recorded: T = _SERDE.loads_typed(found)
+        recorded: T = self._serde.loads_typed(found)
         return recorded
 
     async def happen_awaited(self, do: Callable[[], Any]) -> Any:
@@ -124,7 +125,11 @@ class Effect:
         found = await asyncio.to_thread(self._find)
         if found is None:
             found = await asyncio.to_thread(self._record, await do())
-        return _SERDE.loads_typed(found)
+        return self._serde.loads_typed(found)
+
+    @property
+    def _serde(self) -> SerializerProtocol:
+        return self.lease.serde or _SERDE
 
     def _find(self) -> Typed | None:
         self.lease.check()
@@ -135,6 +140,6 @@ class Effect:
 
     def _record(self, result: object) -> Typed:
         reach(Point.EFFECT_AFTER, self.lease.task_id)
-        encoded = _SERDE.dumps_typed(result)
+        encoded = self._serde.dumps_typed(result)
         self.lease.record_effect(self.key, self.step_id, encoded)
         return encoded

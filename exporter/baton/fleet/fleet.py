@@ -23,6 +23,7 @@ from baton.fleet.store import PATIENCE_SECONDS, Store, new_id, open_store
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.serde.base import SerializerProtocol
     from langgraph.pregel import Pregel
 
     from baton.fleet.guard import AnyGraph
@@ -38,6 +39,7 @@ def open(  # noqa: A001 - baton.open is the published name
     create: bool = True,
     kind: Literal["worker", "embedded"] = "embedded",
     ttl_seconds: float = PATIENCE_SECONDS,
+    serde: SerializerProtocol | None = None,
 ) -> Fleet:
     """Open a fleet's store.
 
@@ -46,11 +48,15 @@ def open(  # noqa: A001 - baton.open is the published name
         create: make or migrate the store; False for whoever only looks.
         kind: ``worker`` lets others kill this process if it freezes with the write lock.
         ttl_seconds: the TTL of leases taken with ``fleet.lease``.
+        serde: what checkpoints, inputs and results of effects are written and read through, such
+            as a serializer of LangGraph's with an allow-list of your own, or one that encrypts;
+            the same for all who run the fleet's tasks. LangGraph's own if there is none.
 
     Raises:
         BadInput, StoreUnreachable, StoreCorrupt, StoreNewer, StoreRestored: as they say.
     """
     store = open_store(url, create=create, kind=kind, patience_seconds=ttl_seconds)
+    store.serde = serde
     return Fleet(store, kind=kind, ttl_seconds=ttl_seconds)
 
 

@@ -13,6 +13,7 @@ from baton.fleet.model import EPOCH, RUN, SESSION, WORKER, Claim, LeaseKey, Type
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.serde.base import SerializerProtocol
     from langgraph.runtime import RunControl
 
     from baton.fleet.store import Store
@@ -105,6 +106,11 @@ class Lease:
     def epoch(self) -> int:
         """The fencing token."""
         return self.claim.key.epoch
+
+    @property
+    def serde(self) -> SerializerProtocol | None:
+        """What values are written and read through; None for LangGraph's own serializer."""
+        return self._store.serde
 
     @property
     def config(self) -> RunnableConfig:

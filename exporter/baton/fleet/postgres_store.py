@@ -115,7 +115,7 @@ class PostgresStore(Store):
         """The fenced checkpointer over LangGraph's own tables in this schema."""
         from baton.fleet.postgres_saver import FencedPostgresSaver
 
-        return FencedPostgresSaver(self._tables, leases, auto_lease=auto_lease)
+        return FencedPostgresSaver(self._tables, leases, auto_lease=auto_lease, serde=self.serde)
 
     def evidence(self, on_gone: OnGone, on_wake: Callable[[], None]) -> ConnectionEvidence:
         """What the server knows of its connections, and of tasks that wait."""

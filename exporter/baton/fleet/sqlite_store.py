@@ -30,7 +30,7 @@ class SqliteStore(Store):
         """The fenced checkpointer over LangGraph's tables in the data file."""
         from baton.fleet.saver import FencedSqliteSaver
 
-        return FencedSqliteSaver(self.data, leases, auto_lease=auto_lease)
+        return FencedSqliteSaver(self.data, leases, auto_lease=auto_lease, serde=self.serde)
 
     def evidence(self, on_gone: OnGone, on_wake: Callable[[], None]) -> HostEvidence:
         """The kernel of this host; nothing here tells of tasks, so ``on_wake`` is not called."""

@@ -32,13 +32,21 @@ from baton.fleet.tables import Data, Sessions
 from baton.fleet.write import Write
 
 if TYPE_CHECKING:
+    from langgraph.checkpoint.serde.base import SerializerProtocol
+
     from baton.fleet.evidence import OnGone
     from baton.fleet.saver import FencedSaver, Leases
     from baton.fleet.watching import Watching
 
 
 class Store(Claiming, ABC):
-    """Everything Baton keeps, behind one method per transaction."""
+    """Everything Baton keeps, behind one method per transaction.
+
+    Attributes:
+        serde: what values are written and read through; None for LangGraph's own serializer.
+    """
+
+    serde: SerializerProtocol | None = None
 
     def __init__(
         self,
