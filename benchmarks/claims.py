@@ -143,7 +143,7 @@ def _figure(kind: str, small: Fleet, large: Fleet, rounds: int) -> Figure:
         result.wall,
         BAR,
         at_most=True,
-        detail=f"{result.base_wall / _CLAIMS * 1e6:.0f} µs a claim, base against base "
+        detail=f"{result.base_wall / _CLAIMS * 1e6:.0f} µs a claim, each against itself "
         f"{result.wall_noise:.1%}",
         void=result.wall_noise > NOISE_MAX,
     )

@@ -135,8 +135,8 @@ def figures(rounds: int) -> list[Figure]:
             1 / result.wall,
             BAR,
             at_most=False,
-            detail=f"{theirs_ms:.0f} ms against {theirs_ms * result.wall:.0f} ms, base against base"
-            f" {result.wall_noise:.1%}",
+            detail=f"{theirs_ms:.0f} ms against {theirs_ms * result.wall:.0f} ms, each against"
+            f" itself {result.wall_noise:.1%}",
             void=result.wall_noise > NOISE_MAX,
         )
     ]

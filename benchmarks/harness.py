@@ -1,8 +1,8 @@
 """Paired, alternating measurements: base and candidate, twice in each round; minimum to minimum.
 
 The machine is noisy. Two rules keep the figures honest: both sides are measured equally often, as
-a minimum falls with each further try; and a run whose two minima of the base differ by more than
-``NOISE_MAX`` is void, not a result.
+a minimum falls with each further try; and a run in which the two minima of a side differ by more
+than ``NOISE_MAX`` is void, not a result: one try was lucky, on whichever side.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-#: How far the base may differ from itself before a run says nothing.
+#: How far a side may differ from itself before a run says nothing.
 NOISE_MAX = 0.02
 
-#: How many times the rounds that were asked for there are at most, while the base is too noisy.
+#: How many times the rounds that were asked for there are at most, while it is too noisy.
 PATIENCE = 3
 
 #: From here on a ratio is printed without decimals.
@@ -101,7 +101,12 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """Minimum against minimum over all rounds, and beside it the median against the median."""
+    """Minimum against minimum over all rounds, and beside it the median against the median.
+
+    Attributes:
+        wall_noise: by how much the two minima of a side differ, of the side where it is more.
+        cpu_noise: the same.
+    """
 
     wall: float
     cpu: float
@@ -120,10 +125,10 @@ def paired(
     judged: Sequence[str] = ("wall",),
     before: tuple[Callable[[], None], Callable[[], None]] = (_nothing, _nothing),
 ) -> Paired:
-    """Measure both, alternating, and the base against itself.
+    """Measure both, alternating, and each against itself.
 
-    While the base differs from itself by too much to say anything there are more rounds of the
-    same, up to ``PATIENCE`` times as many: what is looked at is the noise, and never the ratio.
+    While a side differs from itself by too much to say anything there are more rounds of the same,
+    up to ``PATIENCE`` times as many: what is looked at is the noise, and never the ratio.
 
     Args:
         base: what it is compared with.
@@ -132,21 +137,22 @@ def paired(
         judged: what ratios are taken of: ``wall``, ``cpu``.
         before: what is done before each try of the one and of the other, and not measured.
     """
-    first, second, ours = _Lowest(), _Lowest(), _Lowest()
+    bases, ours = (_Lowest(), _Lowest()), (_Lowest(), _Lowest())
 
     def noise(what: str) -> float:
-        a, b = getattr(first, what), getattr(second, what)
-        return float(max(a, b) / min(a, b) - 1)
+        pairs = [sorted(getattr(one, what) for one in side) for side in (bases, ours)]
+        return max(float(more / less - 1) for less, more in pairs)
 
     # What was there before is no garbage of theirs: to look through it each time takes longer than
     # they do, and empties the processor's caches.
     gc.collect()
     gc.freeze()
     try:
+        parts = []
+        for its_base, its_own in zip(bases, ours, strict=True):
+            parts += [(its_base, base, before[0]), (its_own, candidate, before[1])]
         for index in range(rounds * PATIENCE):
             # The order turns round, so that neither side always comes after the other.
-            one, other = (base, before[0]), (candidate, before[1])
-            parts = [(first, *one), (ours, *other), (second, *one), (ours, *other)]
             for found, work, ready in parts if index % 2 else reversed(parts):
                 ready()
                 found.note(measure(work))
@@ -154,15 +160,15 @@ def paired(
                 break
     finally:
         gc.unfreeze()
-    wall, cpu = min(first.wall, second.wall), min(first.cpu, second.cpu)
+    wall, cpu = min(one.wall for one in bases), min(one.cpu for one in bases)
     return Paired(
-        wall=ours.wall / wall,
-        cpu=ours.cpu / cpu,
+        wall=min(one.wall for one in ours) / wall,
+        cpu=min(one.cpu for one in ours) / cpu,
         base_wall=wall,
         base_cpu=cpu,
         wall_noise=noise("wall"),
         cpu_noise=noise("cpu"),
-        wall_median=median(ours.walls) / median(first.walls + second.walls),
+        wall_median=median(ours[0].walls + ours[1].walls) / median(bases[0].walls + bases[1].walls),
     )
 
 

@@ -69,7 +69,7 @@ def _on(kind: str, url: str, rounds: int) -> Figure:
         result.wall,
         BAR,
         at_most=True,
-        detail=f"{result.base_wall / beats * 1e6:.0f} µs a heartbeat, base against base "
+        detail=f"{result.base_wall / beats * 1e6:.0f} µs a heartbeat, each against itself "
         f"{result.wall_noise:.1%}",
         void=result.wall_noise > NOISE_MAX,
     )

@@ -20,7 +20,7 @@ FIGURES = _DOCS / "performance.json"
 _HEAD = """# Performance
 
 Written by `make bench ARGS=--write`, all of it or the benchmarks that are named. Every figure is a
-ratio within one run: paired alternating measurements, minimum against minimum, void where the base
+ratio within one run: paired alternating measurements, minimum against minimum, void where a side
 differs from itself by more than 2 %. What instruments add is told by single steps: of thousands the
 tenth least. The simulator's is the one count against an absolute bar: the best of several worlds. A
 benchmark with a void figure is run again, so its rows may come from different attempts. A void

@@ -97,7 +97,7 @@ def figures(rounds: int) -> list[Figure]:
                     BAR,
                     at_most=True,
                     detail=f"stock {result.base_wall * 1e6:.0f} µs, synchronous_commit=on,"
-                    f" base against base {result.wall_noise:.1%},"
+                    f" each against itself {result.wall_noise:.1%},"
                     f" medians {result.wall_median:.2f}x",
                     void=result.wall_noise > NOISE_MAX,
                 )

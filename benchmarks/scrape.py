@@ -74,7 +74,7 @@ def _figure(kind: str, urls: list[str], rounds: int) -> Figure:
         result.wall,
         BAR,
         at_most=True,
-        detail=f"{result.base_wall * 1e3:.1f} ms a scrape, base against base "
+        detail=f"{result.base_wall * 1e3:.1f} ms a scrape, each against itself "
         f"{result.wall_noise:.1%}",
         void=result.wall_noise > NOISE_MAX,
     )

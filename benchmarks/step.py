@@ -110,7 +110,7 @@ def figures(rounds: int) -> list[Figure]:
                         value=value,
                         bar=limit,
                         at_most=True,
-                        detail=f"{each}, base against base {noise:.1%}",
+                        detail=f"{each}, each against itself {noise:.1%}",
                         void=noise > NOISE_MAX,
                     )
                 )
