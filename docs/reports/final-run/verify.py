@@ -5767,7 +5767,7 @@ def session_chain(session_id: str) -> str:
     return f"session:{session_id}"
 
 
-def _made_once(encoder: json.JSONEncoder) -> Callable[[Any], str]:
+def made_once(encoder: json.JSONEncoder) -> Callable[[Any], str]:
     """What ``encoder.encode`` does, without making its C encoder anew for every call."""
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
@@ -5778,7 +5778,7 @@ def _made_once(encoder: json.JSONEncoder) -> Callable[[Any], str]:
     return lambda value: "".join(encode(value, 0))
 
 
-_canonical = _made_once(json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False))
+_canonical = made_once(json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False))
 
 
 _scan = json.JSONDecoder().raw_decode
