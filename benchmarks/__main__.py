@@ -40,7 +40,7 @@ _ALL: dict[str, Callable[[], list[Figure]]] = {
     "watch": lambda: watch.figures(kills=10),
     "trial": lambda: trial.figures(workers=50, tasks=5000, kills=200, seed=1),
     "claims": lambda: claims.figures(rounds=150),
-    "put": lambda: put.figures(rounds=1500),
+    "put": lambda: put.figures(rounds=4000),
     "wave": wave.figures,
     "scrape": lambda: scrape.figures(rounds=100),
     "scrapers": lambda: scrapers.figures(rounds=6),
