@@ -21,7 +21,8 @@ _HEAD = """# Performance
 
 Written by `make bench ARGS=--write`, all of it or the benchmarks that are named. Every figure is a
 ratio within one run: paired alternating measurements, minimum against minimum, void where a side
-differs from itself by more than 2 %. What instruments add is told by single steps: of thousands the
+differs from itself by more than 2 %; rows with "base against base" are older, and were held to that
+on the base's side alone. What instruments add is told by single steps: of thousands the
 tenth least. The simulator's is the one count against an absolute bar: the best of several worlds. A
 benchmark with a void figure is run again, so its rows may come from different attempts. A void
 figure never takes the place of one that says something; a missed bar does.
