@@ -11,7 +11,7 @@ import pytest
 from baton.domain.ledger import netstring, seal, task_chain
 from baton.domain.words import EventType
 from baton.fleet.model import Checkpoint, LeaseKey, ParkedWrite
-from baton.fleet.postgres_connect import Prepared, Value, integer
+from baton.fleet.postgres_connect import INT8, Prepared, Value
 from baton.fleet.postgres_step import LeaseSteps
 
 KEY = LeaseKey("täsk", 7, "session")
@@ -40,7 +40,7 @@ def _text(value: Value) -> str:
 
 def _row(n: int, at: int, hash_: str) -> list[bytes]:
     """What the statement before has answered with."""
-    return [integer(SEQ, 8), integer(at, 8), hash_.encode(), integer(n, 8)]
+    return [INT8.pack(SEQ), INT8.pack(at), hash_.encode(), INT8.pack(n)]
 
 
 @pytest.mark.parametrize("given", [False, True])

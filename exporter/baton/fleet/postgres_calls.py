@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import NoReturn
 
 from baton.errors import ConnectionCut
 from baton.fleet.postgres_connect import Connection, plain_error, shut
@@ -65,110 +65,17 @@ class Deadlines:
             self._now_and_then()
 
 
-class Call:
-    """A block in which a connection answers in time, or is closed; its errors become ours.
+def raise_plain(connection: Connection, url: str, error: BaseException) -> NoReturn:
+    """Raise what an error means to whoever uses the store; a connection that broke is closed.
 
-    A class, since a generator would cost a super-step several times as much.
+    Args:
+        connection: what the call was made over.
+        url: for error messages.
+        error: what came of it.
     """
-
-    __slots__ = ("_connection", "_deadlines", "_seconds", "_url")
-
-    def __init__(self, deadlines: Deadlines, connection: Any, url: str, seconds: float) -> None:
-        """Prepare.
-
-        Args:
-            deadlines: who looks for overdue calls.
-            connection: the caller's own.
-            url: for error messages.
-            seconds: the time.
-        """
-        self._deadlines = deadlines
-        self._connection = connection
-        self._url = url
-        self._seconds = seconds
-
-    def __enter__(self) -> None:
-        """Begin."""
-        self._deadlines.begin(self._connection, self._seconds)
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        """End."""
-        self._deadlines.end(self._connection)
-        if error is not None:
-            self._raise_plain(error)
-
-    def _raise_plain(self, error: BaseException) -> None:
-        plain = plain_error(self._url, error)
-        if isinstance(plain, ConnectionCut):
-            self._connection.close()
-        if plain is not error:
-            raise plain from error
-
-
-class Hand(threading.local):
-    """What each thread has in hand."""
-
-    connection: Any = None
-
-
-class Lender(Protocol):
-    """Whose connections are lent: a pool."""
-
-    url: str
-    deadlines: Deadlines
-    hand: Hand
-    #: How long a call may take.
-    call_seconds: float
-
-    def find(self, *, urgent: bool) -> tuple[Any, Callable[[], None] | None]:
-        """A connection, and how it is given back unless by ``give_back``."""
-
-    def give_back(self, connection: Any) -> None:
-        """Take a connection back."""
-
-
-class Loan(Call):
-    """A connection in one thread's hand, from the lender and back to it."""
-
-    __slots__ = ("_before", "_lender", "_otherwise", "_urgent")
-
-    def __init__(self, lender: Lender, *, urgent: bool) -> None:
-        """Prepare.
-
-        Args:
-            lender: whose connection it will be.
-            urgent: it may be one of those that are left free.
-        """
-        # Its base's own would be one call more on the way of every super-step, as would its end.
-        self._deadlines, self._seconds = lender.deadlines, lender.call_seconds
-        self._url = lender.url
-        self._lender = lender
-        self._urgent = urgent
-
-    def __enter__(self) -> Any:
-        """Begin, with a connection.
-
-        Raises:
-            ConnectionCut, StoreBusy, StoreError: there is none to be had.
-        """
-        lender = self._lender
-        hand = lender.hand
-        # A thread that has a connection may need a second one: it must not wait for itself.
-        before = self._before = hand.connection
-        connection, self._otherwise = lender.find(urgent=self._urgent or before is not None)
-        hand.connection = self._connection = connection
-        self._deadlines.begin(connection, self._seconds)
-        return connection
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """End, and give it back."""
-        self._deadlines.end(self._connection)
-        try:
-            if error is not None:
-                self._raise_plain(error)
-        finally:
-            self._lender.hand.connection = self._before
-            if self._otherwise is None:
-                self._lender.give_back(self._connection)
-            else:
-                self._otherwise()
+    plain = plain_error(url, error)
+    if isinstance(plain, ConnectionCut):
+        connection.close()
+    if plain is error:
+        raise error
+    raise plain from error

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import select
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -134,14 +135,8 @@ _ROWS, _IDLE = int(ExecStatus.TUPLES_OK), int(TransactionStatus.IDLE)
 _BINARY = 1
 
 
-def integer(value: int, size: int) -> bytes:
-    """A whole number as an ``int4`` or an ``int8``, by its size in bytes."""
-    return value.to_bytes(size, "big", signed=True)
-
-
-def number(value: bytes) -> int:
-    """A whole number from an ``int4`` or an ``int8``."""
-    return int.from_bytes(value, "big", signed=True)
+#: A whole number as an ``int4`` and as an ``int8``.
+INT4, INT8 = struct.Struct("!i"), struct.Struct("!q")
 
 
 def jsonb(text: bytes) -> bytes:
@@ -186,7 +181,8 @@ class Connection(psycopg.Connection[Row]):
             written.
         """
         # Its stubs forget that a value may be NULL.
-        given, formats = cast("Sequence[bytes]", values), [_BINARY] * len(values)
+        given: Sequence[bytes] = values  # type: ignore[assignment]
+        formats = [_BINARY] * len(values)
         for _ in range(2):
             if statement.name not in self._statements:
                 self._prepare(statement)

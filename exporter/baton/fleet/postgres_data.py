@@ -71,8 +71,10 @@ class DataTables:
         self._pid = os.getpid()
         #: What every mark of this store begins with.
         self._mark: int | None = None
-        # Held while parked writes are on their way, so that whoever comes after can wait.
+        # Held while parked writes are on their way, so that whoever comes after can wait; and how
+        # many have taken it, as to look at a number costs less than to try a lock.
         self._flushing = threading.RLock()
+        self._flushes = 0
         self._park_lock = threading.Lock()
         self._parked: dict[LeaseKey, list[ParkedWrite]] = {}
         #: By lease, since when something is parked.
@@ -207,24 +209,28 @@ class DataTables:
 
     def flush(self) -> None:
         """Make everything parked durable now."""
-        if not self._parked and not self._is_flushing():
+        if not self._parked and not self._flushes:
             return
-        with self._flushing:
+        with self._underway():
             for key in tuple(self._parked):
                 self._flush(key)
 
     def _flush_due(self, parked_by: float) -> None:
         # What was parked a moment ago is left to its own checkpoint, which spares it a commit.
-        with self._flushing:
+        with self._underway():
             for key, since in tuple(self._since.items()):
                 if since <= parked_by:
                     self._flush(key)
 
-    def _is_flushing(self) -> bool:
-        free = self._flushing.acquire(blocking=False)
-        if free:
-            self._flushing.release()
-        return not free
+    @contextmanager
+    def _underway(self) -> Iterator[None]:
+        with self._flushing:
+            # Before anything is taken, so that whoever finds nothing parked sees where it went.
+            self._flushes += 1
+            try:
+                yield
+            finally:
+                self._flushes -= 1
 
     def _take(self, key: LeaseKey) -> list[ParkedWrite]:
         with self._park_lock:
@@ -284,11 +290,12 @@ class DataTables:
         """
         # The hot path: one call for each super-step of every run.
         self.refuse_a_forked_child()
-        if self._is_flushing():
-            # Our own writes may be on their way, and the checkpoint must not overtake them.
+        parked = self._take(key) if key in self._parked else []
+        if self._flushes:
+            # Earlier ones may be on their way, which the checkpoint must not overtake; those that
+            # come back go with it.
             with self._flushing:
-                pass
-        parked = self._take(key)
+                parked = self._take(key) + parked
         c = checkpoint
         payload = step_payload(c.digest, c.ns, c.parent_id, c.source, c.step, len(parked))
 

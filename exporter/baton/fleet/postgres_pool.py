@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any, TypeVar
 
+import psycopg
+
 from baton.errors import BatonError, ConnectionCut, ServerFull, StoreBusy, StoreError
 from baton.fleet import postgres_pooler
-from baton.fleet.postgres_calls import Call, Deadlines, Hand, Loan
+from baton.fleet.postgres_calls import Deadlines, raise_plain
 from baton.fleet.postgres_connect import (
     CONNECTIONS,
     MOST,
@@ -49,6 +51,9 @@ _ROOM_EVERY_SECONDS = 2.0
 #: Between two tries to reach a server that is away, in seconds.
 _RETRY_EVERY_SECONDS = 0.05
 
+#: What ends a call, and is told to the caller in our own words.
+_BROKEN = (psycopg.Error, ConnectionCut)
+
 # Without any privilege; those reserved for superusers do not count, and a parallel worker does.
 _ROOM = """
 SELECT current_setting('max_connections')::integer
@@ -56,6 +61,12 @@ SELECT current_setting('max_connections')::integer
     - coalesce(current_setting('reserved_connections', true)::integer, 0)
     - (SELECT sum(numbackends) FROM pg_stat_database)
 """
+
+
+class _Hand(threading.local):
+    """What each thread has in hand."""
+
+    connection: Any = None
 
 
 class Pool:
@@ -92,12 +103,12 @@ class Pool:
         self._anchors: list[Anchor] = []
         #: How many are for data, in normal operation.
         self._share = max(1, connections)
-        self.hand = Hand()
+        self._hand = _Hand()
         self._closed = False
         self._full_until = float("-inf")
         #: A pooler in between has been seen to keep a connection for its client.
         self._kept = False
-        self.deadlines = Deadlines(self._give_up_idle)
+        self._deadlines = Deadlines(self._give_up_idle)
         #: Asked of each new connection before it is used.
         self.check: Callable[[Any], None] = lambda connection: None  # noqa: ARG005
 
@@ -123,13 +134,19 @@ class Pool:
         Raises:
             ConnectionCut: the server stays away for longer than a call may take.
         """
-        # Spelt out, without ``_until_answered``: this is on the way of every super-step.
+        # Spelt out, without ``_lent`` and ``_until_answered``: every super-step comes this way, and
+        # a block of a generator's would cost it as much as all else that is done here.
         give_up_at = time.monotonic() + 2 * self.call_seconds
         again = False
         while True:
             try:
-                with Loan(self, urgent=False) as connection:
-                    return call(connection, again)
+                loan = self._lend(urgent=False)
+                try:
+                    return call(loan[0], again)
+                except _BROKEN as error:
+                    raise_plain(loan[0], self.url, error)
+                finally:
+                    self._take_back(*loan)
             except ConnectionCut:
                 if not self._waits(give_up_at):
                     raise
@@ -159,7 +176,7 @@ class Pool:
         Raises:
             ConnectionCut, StoreBusy, StoreError: as for ``moment``.
         """
-        mine = self.hand.connection
+        mine = self._hand.connection
         if mine is not None and not mine.closed:
             with plain_errors(self.url):
                 return mine.execute(statement).fetchone()[0]
@@ -201,7 +218,8 @@ class Pool:
         threading.Event().wait(_RETRY_EVERY_SECONDS)
         return True
 
-    def within(self, connection: Any, seconds: float) -> Call:
+    @contextmanager
+    def within(self, connection: Any, seconds: float) -> Iterator[None]:
         """Whatever is asked of a connection here is answered in time, or it is closed.
 
         Args:
@@ -211,15 +229,28 @@ class Pool:
         Raises:
             ConnectionCut: the connection broke.
         """
-        return Call(self.deadlines, connection, self.url, seconds)
+        self._deadlines.begin(connection, seconds)
+        try:
+            yield
+        except _BROKEN as error:
+            raise_plain(connection, self.url, error)
+        finally:
+            self._deadlines.end(connection)
 
     # Who gets which
 
-    def _lent(self, *, urgent: bool = False) -> Loan:
-        return Loan(self, urgent=urgent)
+    @contextmanager
+    def _lent(self, *, urgent: bool = False) -> Iterator[Any]:
+        loan = self._lend(urgent=urgent)
+        try:
+            yield loan[0]
+        except _BROKEN as error:
+            raise_plain(loan[0], self.url, error)
+        finally:
+            self._take_back(*loan)
 
-    def find(self, *, urgent: bool) -> tuple[Any, Callable[[], None] | None]:
-        """A connection, and how it is given back unless by ``give_back``.
+    def _lend(self, *, urgent: bool) -> tuple[Any, Any, Callable[[], None] | None]:
+        """A connection in this thread's hand; with it what ``_take_back`` has to know.
 
         Args:
             urgent: it may be one of those that are left free.
@@ -227,11 +258,22 @@ class Pool:
         Raises:
             ConnectionCut, StoreBusy, StoreError: there is none to be had.
         """
-        # This is on the way of every super-step, and mostly all there is to it.
+        before, otherwise = self._hand.connection, None
+        # A thread that has a connection may need a second one: it must not wait for itself.
+        urgent = urgent or before is not None
         with self._lock:
+            connection = None
             if self._idle and (urgent or self._out < self._share):
                 self._out += 1
-                return self._idle.pop()[0], None
+                connection = self._idle.pop()[0]
+        if connection is None:
+            connection, otherwise = self._find(urgent=urgent)
+        self._hand.connection = connection
+        self._deadlines.begin(connection, self.call_seconds)
+        return connection, before, otherwise
+
+    def _find(self, *, urgent: bool) -> tuple[Any, Callable[[], None] | None]:
+        """A connection that is not idle yet, and how it is given back if it is none of ours."""
         connection = None
         if self._count_out(urgent=urgent):
             try:
@@ -317,8 +359,14 @@ class Pool:
             if not connection.closed:
                 connection.execute("SET synchronous_commit = off")
 
-    def give_back(self, connection: Any) -> None:
-        """Take back what ``find`` has found among its own."""
+    def _take_back(
+        self, connection: Any, before: Any, otherwise: Callable[[], None] | None
+    ) -> None:
+        self._deadlines.end(connection)
+        self._hand.connection = before
+        if otherwise is not None:
+            otherwise()
+            return
         dead: list[Any] = []
         now = time.monotonic()
         with self._lock:
@@ -429,4 +477,4 @@ class Pool:
             idle, self._idle = self._idle, []
         for connection, _ in idle:
             connection.close()
-        self.deadlines.close()
+        self._deadlines.close()

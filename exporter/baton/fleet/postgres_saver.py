@@ -76,14 +76,16 @@ class FencedPostgresSaver(FencedSaver, PostgresSaver):
         new_versions: ChannelVersions,
     ) -> Checkpoint:
         configurable = config["configurable"]
-        thread_id, ns = str(configurable["thread_id"]), configurable.get("checkpoint_ns", "")
         inline, apart = _split(checkpoint["channel_values"])
         body = _canonical({**checkpoint, "channel_values": inline})
-        changed = {name: version for name, version in new_versions.items() if name in apart}
-        channels = [row[2:] for row in self._dump_blobs(thread_id, ns, apart, changed)]
+        channels = tuple(
+            (name, version, *self.serde.dumps_typed(apart[name]))
+            for name, version in new_versions.items()
+            if name in apart
+        )
         meta = get_serializable_checkpoint_metadata(config, metadata)
         return Checkpoint(
-            ns=ns,
+            ns=configurable.get("checkpoint_ns", ""),
             checkpoint_id=checkpoint["id"],
             parent_id=configurable.get("checkpoint_id"),
             step=metadata.get("step", -1),
@@ -92,7 +94,7 @@ class FencedPostgresSaver(FencedSaver, PostgresSaver):
             blob=body,
             metadata=_PLAIN(meta).encode(),
             digest=_digest(body, channels),
-            channels=tuple(channels),
+            channels=channels,
         )
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
@@ -160,8 +162,10 @@ def digest_of_stored(checkpoint: str, channels: Iterable[tuple[Any, ...]]) -> st
 def _digest(body: bytes, channels: Iterable[tuple[Any, ...]]) -> str:
     """SHA-256 over the checkpoint's own JSON and the channels that came with it, as netstrings."""
     # Hashed in one go: to begin a hash, and to go on with it, costs more than these few bytes do.
-    parts = [b"%d:" % len(body), body, b","]
+    parts = [f"{len(body)}:".encode(), body]
     for channel, version, type_, blob in sorted(channels, key=_BY_NAME):
-        about = netstring(channel) + netstring(version) + netstring(type_)
-        parts += (about.encode(), b"%d:" % len(blob or b""), bytes(blob or b""), b",")
+        value = blob or b""
+        about = f",{netstring(channel)}{netstring(version)}{netstring(type_)}{len(value)}:"
+        parts += (about.encode(), value)
+    parts.append(b",")
     return hashlib.sha256(b"".join(parts)).hexdigest()

@@ -14,7 +14,7 @@ from functools import cache
 from baton.domain.ledger import SCHEMA_VERSION, netstring, task_chain
 from baton.domain.words import EventType
 from baton.fleet.model import Checkpoint, LeaseKey, ParkedWrite
-from baton.fleet.postgres_connect import Prepared, Value, integer, jsonb, number
+from baton.fleet.postgres_connect import INT4, INT8, Prepared, Value, jsonb
 from baton.fleet.postgres_write import SQL
 
 #: A statement has so many values at most, so that a connection keeps few of them prepared.
@@ -76,16 +76,16 @@ class LeaseSteps:
         named = (session_id, chain, run_id, worker_id)
         self._fixed: tuple[bytes, ...] = (
             task_id.encode(),
-            integer(epoch, 8),
+            INT8.pack(epoch),
             *(value.encode() for value in named),
-            integer(mark, 8),
+            INT8.pack(mark),
         )
         self._before = netstring(SCHEMA_VERSION) + netstring(chain)
         self._middle = netstring(EventType.STEP.value) + netstring(task_id) + netstring(run_id)
         whose = netstring(worker_id) + netstring(session_id) + netstring(epoch)
         self._end = whose + netstring(None)
-        #: Place, time and hash of the last event, the time and the hash as the server has them.
-        self._head: tuple[int, bytes, bytes] | None = None
+        #: Place, time and hash of the last event, as the server has them.
+        self._head: tuple[bytes, bytes, bytes] | None = None
 
     def statement(
         self, c: Checkpoint, parked: Sequence[ParkedWrite], payload: str, wall: int
@@ -106,14 +106,14 @@ class LeaseSteps:
         after = f",{netstring(wall)}{self._middle}{netstring(step)}{self._end}"
         after += f"{len(told)}:{payload},"
         if self._head is not None:
-            n, at, prev = self._head
-            given = (integer(n, 8), at, prev)
+            given = self._head
+            (n,) = INT8.unpack(given[0])
             before += netstring(n + 1)
-            after += f"64:{prev.decode()},"
+            after += f"64:{given[2].decode()},"
         values: list[Value] = [
             *self._fixed,
             before.encode(),
-            integer(wall, 8),
+            INT8.pack(wall),
             step.encode(),
             told,
             after.encode(),
@@ -127,15 +127,16 @@ class LeaseSteps:
             values += (channel.encode(), str(version).encode(), type_.encode(), blob)
         for _, (_, ns, checkpoint, call, path, place, channel, type_, blob) in parked:
             values += (ns.encode(), checkpoint.encode(), call.encode(), path.encode())
-            values += (integer(place, 4), channel.encode(), type_.encode(), blob)
+            values += (INT4.pack(place), channel.encode(), type_.encode(), blob)
         values += given
         return _prepared(len(c.channels), len(parked), bool(given)), values
 
     def written(self, row: Sequence[bytes]) -> int:
         """Take note of what the statement has answered with; returns the place in the tail."""
         seq, at, prev, n = row
-        self._head = (number(n), at, prev)
-        return number(seq)
+        self._head = (n, at, prev)
+        place: int = INT8.unpack(seq)[0]
+        return place
 
     def forget(self) -> None:
         """Look for the end of the chain next time."""

@@ -33,14 +33,16 @@ unnest(%s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[])
     AS c (task_id, run_id, epoch, reason, payload)
 
 -- step: a super-step with few rows; nothing if the lease is lost, and an error where a row is taken
-WITH fence AS MATERIALIZED (
-    SELECT FROM baton_task
-    WHERE task_id = %(task)s AND epoch = %(epoch)s AND session_id = %(session)s
-    FOR NO KEY UPDATE
-), checkpoint AS (
+-- The checkpoint is the fence of the rest: without the lease there is none to stand behind.
+WITH fence AS (
     INSERT INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id,
         checkpoint, metadata)
-    SELECT %(task)s, %(ns)s, %(step)s, %(parent)s, %(body)s, %(metadata)s FROM fence
+    SELECT %(task)s, %(ns)s, %(step)s, %(parent)s, %(body)s, %(metadata)s FROM (
+        SELECT FROM baton_task
+        WHERE task_id = %(task)s AND epoch = %(epoch)s AND session_id = %(session)s
+        FOR NO KEY UPDATE
+    ) AS held
+    RETURNING 1
 )
 
 -- step_channels: goes with it
