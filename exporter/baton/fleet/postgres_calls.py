@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from baton.errors import ConnectionCut
-from baton.fleet.postgres_connect import Connection, plain_error, shut
+from baton.fleet.postgres_connect import BROKEN, Connection, plain_error, shut
 
 #: How often overdue calls are looked for, in seconds.
 _WATCH_EVERY_SECONDS = 0.1
@@ -17,12 +18,14 @@ _WATCH_EVERY_SECONDS = 0.1
 class Deadlines:
     """Ends calls that nobody answers, by closing their connection under them."""
 
-    def __init__(self, now_and_then: Callable[[], None]) -> None:
+    def __init__(self, url: str, now_and_then: Callable[[], None]) -> None:
         """Prepare; the thread starts with the first call.
 
         Args:
+            url: for error messages.
             now_and_then: what else that thread does, several times a second.
         """
+        self._url = url
         self._now_and_then = now_and_then
         self._lock = threading.Lock()
         self._due: dict[Connection, float] = {}
@@ -39,6 +42,25 @@ class Deadlines:
     def end(self, connection: Connection) -> None:
         """The call is over."""
         self._due.pop(connection, None)
+
+    @contextmanager
+    def within(self, connection: Connection, seconds: float) -> Iterator[None]:
+        """Whatever is asked of a connection here is answered in time, or it is closed.
+
+        Args:
+            connection: the caller's own.
+            seconds: the time.
+
+        Raises:
+            ConnectionCut: the connection broke.
+        """
+        self.begin(connection, seconds)
+        try:
+            yield
+        except BROKEN as error:
+            raise_plain(connection, self._url, error)
+        finally:
+            self.end(connection)
 
     def _start(self) -> None:
         with self._lock:

@@ -59,6 +59,10 @@ MOST = 8
 _OPTION = "connections"
 
 
+#: What ends a call, and is told to the caller in our own words.
+BROKEN = (psycopg.Error, ConnectionCut)
+
+
 class FenceRefused(Exception):
     """Another epoch or another session holds the task."""
 

@@ -14,25 +14,21 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any, TypeVar
 
-import psycopg
-
 from baton.errors import BatonError, ConnectionCut, ServerFull, StoreBusy, StoreError
-from baton.fleet import postgres_pooler
 from baton.fleet.postgres_calls import Deadlines, raise_plain
 from baton.fleet.postgres_connect import (
+    BROKEN,
     CONNECTIONS,
     MOST,
     Anchor,
     Timeouts,
-    connect,
-    dsn_of,
     is_idle,
-    options_of,
     plain_errors,
 )
+from baton.fleet.postgres_dial import Dialer
 
 T = TypeVar("T")
 
@@ -50,9 +46,6 @@ _ROOM_EVERY_SECONDS = 2.0
 
 #: Between two tries to reach a server that is away, in seconds.
 _RETRY_EVERY_SECONDS = 0.05
-
-#: What ends a call, and is told to the caller in our own words.
-_BROKEN = (psycopg.Error, ConnectionCut)
 
 # Without any privilege; those reserved for superusers do not count, and a parallel worker does.
 _ROOM = """
@@ -92,7 +85,6 @@ class Pool:
         self._timeouts = timeouts
         #: After how long this side gives up a connection on which nobody answers.
         self.call_seconds = timeouts.call
-        self._dsn = dsn_of(dsn, timeouts)
         self._connections = connections
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
@@ -106,11 +98,12 @@ class Pool:
         self._hand = _Hand()
         self._closed = False
         self._full_until = float("-inf")
-        #: A pooler in between has been seen to keep a connection for its client.
-        self._kept = False
-        self._deadlines = Deadlines(self._give_up_idle)
-        #: Asked of each new connection before it is used.
-        self.check: Callable[[Any], None] = lambda connection: None  # noqa: ARG005
+        self._deadlines = Deadlines(url, self._give_up_idle)
+        self._dialer = Dialer(dsn, url, timeouts, self._deadlines)
+
+    def check_each(self, check: Callable[[Any], None]) -> None:
+        """Ask something of each new connection before it is used."""
+        self._dialer.check = check
 
     # Calls
 
@@ -143,7 +136,7 @@ class Pool:
                 loan = self._lend(urgent=False)
                 try:
                     return call(loan[0], again)
-                except _BROKEN as error:
+                except BROKEN as error:
                     raise_plain(loan[0], self.url, error)
                 finally:
                     self._take_back(*loan)
@@ -218,8 +211,7 @@ class Pool:
         threading.Event().wait(_RETRY_EVERY_SECONDS)
         return True
 
-    @contextmanager
-    def within(self, connection: Any, seconds: float) -> Iterator[None]:
+    def within(self, connection: Any, seconds: float) -> AbstractContextManager[None]:
         """Whatever is asked of a connection here is answered in time, or it is closed.
 
         Args:
@@ -229,13 +221,7 @@ class Pool:
         Raises:
             ConnectionCut: the connection broke.
         """
-        self._deadlines.begin(connection, seconds)
-        try:
-            yield
-        except _BROKEN as error:
-            raise_plain(connection, self.url, error)
-        finally:
-            self._deadlines.end(connection)
+        return self._deadlines.within(connection, seconds)
 
     # Who gets which
 
@@ -244,7 +230,7 @@ class Pool:
         loan = self._lend(urgent=urgent)
         try:
             yield loan[0]
-        except _BROKEN as error:
+        except BROKEN as error:
             raise_plain(loan[0], self.url, error)
         finally:
             self._take_back(*loan)
@@ -402,27 +388,7 @@ class Pool:
         """
         if self._closed:
             raise StoreError(url=self.url, detail="the store is closed")
-        connection = connect(self._dsn, self.url)
-        try:
-            with plain_errors(self.url):
-                if postgres_pooler.is_between(connection):
-                    self._through_pooler(connection)
-                self.check(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _through_pooler(self, connection: Any) -> None:
-        if not self._kept:
-            with (
-                closing(connect(self._dsn, self.url)) as another,
-                self.within(connection, self.call_seconds),
-                self.within(another, self.call_seconds),
-            ):
-                postgres_pooler.refuse_unless_kept(connection, another, self.url)
-            self._kept = True
-        postgres_pooler.set_again(connection, options_of(self._dsn))
+        return self._dialer.connect()
 
     def first(self) -> Any:
         """``connect``, waiting for a place where the server has none.

@@ -98,7 +98,7 @@ class PostgresStore(Store):
             linger_seconds: see ``DataTables``.
         """
         tables = DataTables(pool, store_clock, store_id, linger_seconds=linger_seconds)
-        pool.check = tables.check
+        pool.check_each(tables.check)
         super().__init__(
             tables,
             SessionTable(pool),
