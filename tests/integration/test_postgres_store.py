@@ -17,7 +17,9 @@ from tests.support.runs import wait_until
 
 from baton.domain.words import TaskState
 from baton.errors import BadInput, BatonError, StoreNewer, StoreUnreachable
-from baton.fleet.model import Claims
+from baton.fleet import points
+from baton.fleet.model import Claims, LeaseKey
+from baton.fleet.points import Point
 from baton.fleet.postgres_connect import Prepared, connect
 from baton.fleet.postgres_store import SCHEMA
 from baton.fleet.store import new_id, open_store
@@ -135,6 +137,46 @@ def test_a_claimant_passes_by_what_another_is_taking(house: House, database: str
         other.execute("SELECT 1 FROM baton_task WHERE task_id = 't-1' FOR UPDATE")
         assert [claim.task_id for claim in member.claims(limit=2).won] == ["t-2"]
     assert [claim.task_id for claim in member.claims(limit=2).won] == ["t-1"]
+
+
+def test_a_checkpoint_follows_the_writes_that_a_flush_took_right_before_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a reader would see a super-step whose own writes are yet to come."""
+    data: Any = house.store.data
+    member = house.session()
+    house.submit()
+    claim = member.claim()
+    member.park(claim)
+    order: list[str] = []
+    taken, sent = threading.Event(), threading.Event()
+    flusher = threading.Thread(target=data.flush)
+    take, write = data._take, data._write  # noqa: SLF001 - the moment lies between these two
+
+    def take_after_the_flusher(key: LeaseKey) -> Any:
+        if threading.current_thread() is not flusher and not taken.is_set():
+            flusher.start()
+            assert taken.wait(10)
+        return take(key)
+
+    def write_late(*arguments: Any, **named: Any) -> None:
+        taken.set()
+        # Time enough for a checkpoint that does not wait.
+        sent.wait(0.5)
+        order.append("writes")
+        write(*arguments, **named)
+
+    def listen(point: Point, _: str) -> None:
+        if point is Point.CKPT_WRITE:
+            order.append("checkpoint")
+            sent.set()
+
+    monkeypatch.setattr(data, "_take", take_after_the_flusher)
+    monkeypatch.setattr(data, "_write", write_late)
+    monkeypatch.setattr(points, "listener", listen)
+    member.put(claim)
+    flusher.join(10)
+    assert order == ["writes", "checkpoint"]
 
 
 def test_a_heartbeat_waits_for_no_data_write(house: House, database: str) -> None:
