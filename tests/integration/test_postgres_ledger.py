@@ -17,6 +17,7 @@ from tests.support.runs import wait_until
 
 from baton.domain.ledger import FIELDS, Event, task_chain
 from baton.domain.words import EventType
+from baton.fleet.model import Checkpoint
 from baton.fleet.postgres_data import DataTables
 
 GOLDEN = json.loads(
@@ -98,14 +99,17 @@ def test_the_tail_waits_for_a_super_step_that_commits_late(
     house.submit()
     member = house.session()
     claim = member.claim()
-    late = Member(house.store, member.spec, lambda: "late")
     before = seqs(house.events())
-    step = threading.Thread(target=late.put, args=(claim,))
+    channels = (("c", "1", "msgpack", b"x"),)
+    late = Checkpoint("", "late", None, 0, "loop", "", b"{}", b"{}", "digest", channels)
+    about = (claim.key, claim.run_id, member.worker_id, late)
+    step = threading.Thread(target=house.store.data.put, args=about)
     with writing(database) as other, writing(database) as quick:
+        # Its channels are written last, after it has taken its number.
         other.execute(
-            "INSERT INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id, checkpoint)"
-            " VALUES (%s, '', %s, '{}')",
-            (claim.task_id, f"{member.id}-late"),
+            "INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)"
+            " VALUES (%s, '', 'c', '1', 'msgpack', '')",
+            (claim.task_id,),
         )
         step.start()
         waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
