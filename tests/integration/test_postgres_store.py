@@ -18,7 +18,7 @@ from tests.support.runs import wait_until
 from baton.domain.words import TaskState
 from baton.errors import BadInput, BatonError, StoreNewer, StoreUnreachable
 from baton.fleet import points
-from baton.fleet.model import Claims, LeaseKey
+from baton.fleet.model import Claims
 from baton.fleet.points import Point
 from baton.fleet.postgres_connect import Prepared, connect
 from baton.fleet.postgres_store import SCHEMA
@@ -151,13 +151,17 @@ def test_a_checkpoint_follows_the_writes_that_a_flush_took_right_before_it(
     order: list[str] = []
     taken, sent = threading.Event(), threading.Event()
     flusher = threading.Thread(target=data.flush)
-    take, write = data._take, data._write  # noqa: SLF001 - the moment lies between these two
+    flushing, write = data._flushing, data._write  # noqa: SLF001 - the moment lies before the first
 
-    def take_after_the_flusher(key: LeaseKey) -> Any:
-        if threading.current_thread() is not flusher and not taken.is_set():
-            flusher.start()
-            assert taken.wait(10)
-        return take(key)
+    class TakenByTheFlusherFirst:
+        def __enter__(self) -> None:
+            if threading.current_thread() is not flusher and not taken.is_set():
+                flusher.start()
+                assert taken.wait(10)
+            flushing.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            flushing.release()
 
     def write_late(*arguments: Any, **named: Any) -> None:
         taken.set()
@@ -171,7 +175,7 @@ def test_a_checkpoint_follows_the_writes_that_a_flush_took_right_before_it(
             order.append("checkpoint")
             sent.set()
 
-    monkeypatch.setattr(data, "_take", take_after_the_flusher)
+    monkeypatch.setattr(data, "_flushing", TakenByTheFlusherFirst())
     monkeypatch.setattr(data, "_write", write_late)
     monkeypatch.setattr(points, "listener", listen)
     member.put(claim)

@@ -290,12 +290,12 @@ class DataTables:
         """
         # The hot path: one call for each super-step of every run.
         self.refuse_a_forked_child()
-        parked = self._take(key) if key in self._parked else []
-        if self._flushes:
+        parked: list[ParkedWrite] = []
+        if key in self._parked or self._flushes:
             # Earlier ones may be on their way, which the checkpoint must not overtake; those that
-            # come back go with it.
+            # came back go with it.
             with self._flushing:
-                parked = self._take(key) + parked
+                parked = self._take(key)
         c = checkpoint
         payload = step_payload(c.digest, c.ns, c.parent_id, c.source, c.step, len(parked))
 
